@@ -1,0 +1,249 @@
+/* render.c: rows to tokenised examples: the template's text, which tokens are trained, the cut. */
+#include "data/render.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "data/read.h"
+
+/* ---- messages as a job changes them ---- */
+
+static int no_memory(struct hold_error *err) {
+    return hold_fail(err, HOLD_ENOMEMORY, "not enough memory to render a row");
+}
+
+static bool is_role(const json_t *message, const char *role) {
+    const char *word = json_string_value(json_object_get(message, "role"));
+    return word && !strcmp(word, role);
+}
+
+static int put_system(const char *system, json_t *list, struct hold_error *err) {
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (is_role(json_array_get(list, i), "system"))
+            return HOLD_OK;
+    json_t *message = json_pack("{s:s, s:s}", "role", "system", "content", system);
+    return !message || json_array_insert_new(list, 0, message) ? no_memory(err) : HOLD_OK;
+}
+
+/* Put the prefix before the last user text; the row's own message is left as it is. */
+static int put_prefix(const char *prefix, json_t *list, struct hold_error *err) {
+    size_t i = json_array_size(list);
+    while (i > 0 && !is_role(json_array_get(list, i - 1), "user"))
+        i--;
+    if (!i)
+        return HOLD_OK;
+    const json_t *old = json_array_get(list, i - 1);
+    const char *said = json_string_value(json_object_get(old, "content"));
+    struct hold_str text = HOLD_STR_INIT;
+    hold_str_add(&text, prefix);
+    hold_str_add(&text, said ? said : "");
+    json_t *message = text.out_of_memory ? NULL : json_copy((json_t *)(uintptr_t)old);
+    json_t *content = message ? json_stringn(hold_str_text(&text), text.len) : NULL;
+    hold_str_release(&text);
+    if (!content || json_object_set_new(message, "content", content)) {
+        json_decref(message);
+        return no_memory(err);
+    }
+    return json_array_set_new(list, i - 1, message) ? no_memory(err) : HOLD_OK;
+}
+
+/* The messages with the job's system text and prefix.  New reference. */
+static int adapt_messages(const struct hold_renderer *r, const json_t *messages, json_t **out,
+                          struct hold_error *err) {
+    json_t *list = json_copy((json_t *)(uintptr_t)messages);
+    int status = list ? HOLD_OK : no_memory(err);
+    if (!status && r->system)
+        status = put_system(r->system, list, err);
+    if (!status && r->prefix && *r->prefix)
+        status = put_prefix(r->prefix, list, err);
+    if (status)
+        json_decref(list);
+    else
+        *out = list;
+    return status;
+}
+
+/* ---- tokens ---- */
+
+/* Ids, and the message that says each as trained text (-1: none). */
+static int tokenize_chat(const struct hold_renderer *r, const json_t *messages, bool for_answer,
+                         struct hold_ids *ids, struct hold_ids *said, struct hold_error *err) {
+    struct hold_rendered text = {0};
+    const struct hold_render_options options = {.add_generation_prompt = for_answer,
+                                                .bos_token = r->bos_token,
+                                                .eos_token = r->eos_token,
+                                                .now = r->now};
+    if (!r->chat)
+        return hold_fail(err, HOLD_EDATA, "the row is a chat, and the model has no chat template");
+    int status = hold_template_render(r->chat, messages, &options, &text, err);
+    if (!status)
+        status = hold_template_tokenize(r->tokenizer, &text, messages, ids, said, err);
+    hold_rendered_release(&text);
+    return status;
+}
+
+static int tokenize_text(const struct hold_renderer *r, const char *text, struct hold_ids *ids,
+                         struct hold_error *err) {
+    int32_t bos = hold_tokenizer_bos(r->tokenizer), eos = hold_tokenizer_eos(r->tokenizer);
+    int status = r->add_bos && bos >= 0 ? hold_ids_push(ids, bos, err) : HOLD_OK;
+    if (!status)
+        status = hold_tokenizer_encode(r->tokenizer, text, strlen(text), false, ids, err);
+    if (!status && r->add_eos && eos >= 0)
+        status = hold_ids_push(ids, eos, err);
+    return status;
+}
+
+static float message_weight(const json_t *messages, size_t index) {
+    const json_t *weight = json_object_get(json_array_get(messages, index), "weight");
+    return json_is_number(weight) ? (float)json_number_value(weight) : 1.0F;
+}
+
+static int fill_example(const struct hold_row_tokens *tokens, int32_t max_length,
+                        struct hold_example *out, bool *cut, struct hold_error *err) {
+    size_t n = tokens->ids.len;
+    *cut = max_length > 0 && n > (size_t)max_length;
+    if (*cut)
+        n = (size_t)max_length;
+    int status = hold_new((void **)&out->ids, n, sizeof(*out->ids), "the tokens of a row", err);
+    if (!status)
+        status = hold_new((void **)&out->target_weight, n, sizeof(*out->target_weight),
+                          "the weights of a row", err);
+    if (status)
+        return status;
+    memcpy(out->ids, tokens->ids.data, n * sizeof(*out->ids));
+    for (size_t t = 0; t < n; t++)
+        out->target_weight[t] = hold_row_token_weight(tokens, t);
+    out->n = (int32_t)n;
+    return HOLD_OK;
+}
+
+int hold_render_row(const struct hold_renderer *r, const struct hold_row *row, const char *where,
+                    struct hold_row_tokens *out, struct hold_error *err) {
+    int status;
+    *out = (struct hold_row_tokens){0};
+    if (row->messages) {
+        status = adapt_messages(r, row->messages, &out->messages, err);
+        if (!status)
+            status = tokenize_chat(r, out->messages, false, &out->ids, &out->said, err);
+    } else {
+        status = tokenize_text(r, row->text ? row->text : "", &out->ids, err);
+    }
+    if (!status && !out->ids.len)
+        status = hold_fail(err, HOLD_EDATA, "the row has no tokens");
+    if (!status && out->ids.len > INT32_MAX)
+        status = hold_fail(err, HOLD_EDATA, "the row has more than %d tokens", INT32_MAX);
+    if (!status)
+        return HOLD_OK;
+    hold_row_tokens_release(out);
+    return hold_fail(err, status, "%s: error: %s", where, err->text);
+}
+
+float hold_row_token_weight(const struct hold_row_tokens *tokens, size_t t) {
+    if (!t)
+        return 0.0F;
+    if (!tokens->messages)
+        return 1.0F;
+    int32_t message = tokens->said.data[t];
+    return message < 0 ? 0.0F : message_weight(tokens->messages, (size_t)message);
+}
+
+void hold_row_tokens_release(struct hold_row_tokens *tokens) {
+    json_decref(tokens->messages);
+    hold_ids_release(&tokens->ids);
+    hold_ids_release(&tokens->said);
+    *tokens = (struct hold_row_tokens){0};
+}
+
+int hold_render_example(const struct hold_renderer *r, const struct hold_row *row, int64_t index,
+                        const char *where, struct hold_example *out, bool *cut,
+                        struct hold_error *err) {
+    struct hold_row_tokens tokens;
+    *out = (struct hold_example){.weight = 1.0F, .row = index};
+    *cut = false;
+    int status = hold_render_row(r, row, where, &tokens, err);
+    if (!status)
+        status = fill_example(&tokens, r->max_length, out, cut, err);
+    hold_row_tokens_release(&tokens);
+    if (status)
+        hold_example_release(out);
+    return status;
+}
+
+void hold_example_release(struct hold_example *e) {
+    hold_free(e->ids);
+    hold_free(e->target_weight);
+    *e = (struct hold_example){0};
+}
+
+int hold_render_prompt(const struct hold_renderer *r, const json_t *messages, struct hold_ids *out,
+                       struct hold_error *err) {
+    json_t *list = NULL;
+    int status = adapt_messages(r, messages, &list, err);
+    size_t n = status ? 0 : json_array_size(list);
+    if (n && is_role(json_array_get(list, n - 1), "assistant") && json_array_remove(list, n - 1))
+        status = no_memory(err);
+    if (!status)
+        status = tokenize_chat(r, list, true, out, NULL, err);
+    json_decref(list);
+    return status;
+}
+
+/* ---- sets ---- */
+
+static int64_t count_trained(const struct hold_example *e) {
+    int64_t n = 0;
+    for (int32_t t = 1; t < e->n; t++)
+        n += e->target_weight[t] > 0;
+    return n;
+}
+
+/* One row of a set.  What is wrong with it becomes an issue, or the error of the call. */
+static int render_into(const struct hold_renderer *r, const struct hold_rows *rows, int64_t i,
+                       struct hold_set *set, struct hold_issues *issues, struct hold_error *err) {
+    struct hold_str where = HOLD_STR_INIT;
+    struct hold_example *e = &set->example[i];
+    bool cut;
+    hold_str_addf(&where, "%s:%ld", rows->path ? rows->path : "rows", rows->row[i].line);
+    int status = hold_str_check(&where, err);
+    if (!status)
+        status = hold_render_example(r, &rows->row[i], i, hold_str_text(&where), e, &cut, err);
+    if (status && status != HOLD_ENOMEMORY && issues)
+        status =
+            hold_issues_add(issues, true, "not_rendered", rows->row[i].line, err, "%s", err->text);
+    hold_str_release(&where);
+    if (status || !e->n)
+        return status;
+    int64_t trained = count_trained(e);
+    set->n_cut += cut;
+    set->n_tokens += e->n;
+    set->n_trained += trained;
+    if (trained)
+        return HOLD_OK;
+    return hold_rows_fault(rows, issues, "no_trained_token", rows->row[i].line, 0,
+                           cut ? "no trained token is left after the cut at max_length"
+                               : "the row has no trained token",
+                           err);
+}
+
+int hold_render_set(const struct hold_renderer *r, const struct hold_rows *rows,
+                    struct hold_set *out, struct hold_issues *issues, struct hold_error *err) {
+    struct hold_set set = {.n = rows->n};
+    *out = (struct hold_set){0};
+    int status = hold_new((void **)&set.example, rows->n ? (size_t)rows->n : 1,
+                          sizeof(*set.example), "the rows of a set", err);
+    for (int64_t i = 0; i < rows->n && !status; i++)
+        status = render_into(r, rows, i, &set, issues, err);
+    if (status)
+        hold_set_release(&set);
+    else
+        *out = set;
+    return status;
+}
+
+void hold_set_release(struct hold_set *s) {
+    for (int64_t i = 0; s->example && i < s->n; i++)
+        hold_example_release(&s->example[i]);
+    hold_free(s->example);
+    *s = (struct hold_set){0};
+}

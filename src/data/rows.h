@@ -1,0 +1,84 @@
+/* rows.h: training and prompt rows as users write them: messages, Alpaca, prompt/completion, text;
+ * JSONL, JSON array, CSV.  Nothing is dropped silently: a bad row is an error with file:line and
+ * JSON path, and a caller that wants all of them collects them as issues. */
+#ifndef HOLD_DATA_ROWS_H
+#define HOLD_DATA_ROWS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "base/str.h"
+
+enum hold_row_format {
+    HOLD_ROW_MESSAGES,
+    HOLD_ROW_ALPACA,
+    HOLD_ROW_PROMPT_COMPLETION,
+    HOLD_ROW_TEXT,
+    HOLD_ROW_PROMPT,
+    HOLD_ROW_FORMAT_COUNT
+};
+
+/* One row, normalised.  Chat rows hold messages ([{"role","content","weight"?}]); text rows hold
+ * text.  `data` is the whole original object (id, label, category, source ...). */
+struct hold_row {
+    enum hold_row_format format;
+    json_t *messages; /* owned; NULL for text rows */
+    const char *text; /* borrowed from data; NULL for chat rows */
+    json_t *data;     /* owned; CSV rows become objects of strings */
+    long line;        /* 1-based line where the row starts */
+    char id[17];      /* first 16 hex digits of SHA-256 of the normalised prompt */
+};
+struct hold_rows {
+    char *path; /* for messages */
+    int64_t n, cap;
+    struct hold_row *row;
+};
+
+/* A finding about a file: an error makes the row unusable, a warning does not. */
+struct hold_issue {
+    bool error;
+    long line;
+    char *text;       /* "file:line[:column]: error: messages[2].role: ..."; owned */
+    const char *rule; /* stable word: "syntax", "unknown_role", "no_trained_token", ... */
+};
+/* The counts are of all findings; beyond the first HOLD_ISSUES_KEPT the texts are not kept, so that
+ * a damaged file of many lines cannot fill the memory. */
+enum { HOLD_ISSUES_KEPT = 10000 };
+struct hold_issues {
+    int64_t n, cap, n_errors, n_warnings;
+    struct hold_issue *item;
+};
+int hold_issues_add(struct hold_issues *s, bool error, const char *rule, long line,
+                    struct hold_error *err, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+void hold_issues_release(struct hold_issues *s);
+
+/* Read all rows of a file ("-": standard input).  With issues NULL the first bad row fails the call
+ * (EDATA); otherwise bad rows are recorded, left out of `out`, and reading goes on. */
+int hold_rows_read(struct hold_rows *out, const char *path, struct hold_issues *issues,
+                   struct hold_error *err);
+/* Take one parsed object as a row (recipes, API). `data` is borrowed (a reference is added). */
+int hold_rows_add(struct hold_rows *rows, json_t *data, long line, struct hold_issues *issues,
+                  struct hold_error *err);
+void hold_rows_release(struct hold_rows *rows);
+int hold_rows_write(const struct hold_rows *rows, const char *path,
+                    struct hold_error *err); /* JSONL of data, atomic */
+
+/* The text that identifies a row: its last user message (or prompt, or text), NFKC lower-case, runs
+ * of non-alphanumerics made one space, trimmed; without `instruction` when the text starts with it.
+ * Appended to out. */
+int hold_row_normalise(const char *text, const char *instruction, struct hold_str *out,
+                       struct hold_error *err);
+const char *hold_row_user_text(const struct hold_row *row); /* borrowed; "" when none */
+
+/* Near duplicates between sets: pairs of rows with word Jaccard >= threshold on the normalised
+ * text (row i of a, row j of b, in that order); linear-ish by an inverted index of words.  Calls
+ * back for each pair until it returns non-zero.  With a == b each pair comes once, i < j.
+ * 0 < threshold <= 1; rows without words have no near duplicates. */
+int hold_rows_near(const struct hold_rows *a, const struct hold_rows *b, double threshold,
+                   int (*found)(void *user, int64_t i, int64_t j, double jaccard), void *user,
+                   struct hold_error *err);
+
+#endif

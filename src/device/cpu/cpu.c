@@ -1,0 +1,304 @@
+/* cpu.c: the CPU device: its memory, its instruction set, its matrix products' bookkeeping. */
+#include "device/cpu/cpu.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+enum { ALIGN = 64, HUGE_PAGE = 2 << 20 };
+
+/* No block is larger: sizes near the end of the address space would upset the allocator. */
+static const int64_t MOST_BYTES = INT64_C(1) << 39;
+
+/* Stands in host memory apart from the block it describes, so that a guarded block can be whole
+ * pages without access. */
+struct hold_cpu_block {
+    struct hold_cpu_block *next, *previous;
+    void *raw; /* what malloc or mmap gave */
+    char *data;
+    int64_t bytes, mapped; /* asked for; mapped: of mmap, 0 when malloc's */
+};
+
+static void block_free(struct hold_cpu_block *b) {
+    if (b->mapped)
+        munmap(b->raw, (size_t)b->mapped);
+    else
+        hold_free(b->raw);
+    hold_free(b);
+}
+
+/* Large blocks start on a huge page and ask for them: fewer page faults and TLB misses. */
+static bool block_malloc(struct hold_cpu_block *b, int64_t bytes) {
+    size_t align = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : ALIGN, total;
+    if (!hold_add_size((size_t)bytes, 2 * align, &total) || !(b->raw = hold_malloc(total)))
+        return false;
+    b->data = (char *)b->raw + (align - (uintptr_t)b->raw % align);
+    if (align == HUGE_PAGE)
+        madvise(b->data, (size_t)bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    return true;
+}
+
+static bool block_map(struct hold_cpu_block *b, int64_t bytes) {
+    int64_t page = sysconf(_SC_PAGESIZE);
+    b->mapped = (bytes / page + 1) * page;
+    b->raw = mmap(NULL, (size_t)b->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    b->data = b->raw;
+    return b->raw != MAP_FAILED;
+}
+
+static int cpu_alloc(struct hold_device *d, int64_t bytes, struct hold_ptr *out,
+                     struct hold_error *err) {
+    struct hold_cpu *cpu = hold_cpu(d);
+    *out = (struct hold_ptr){0};
+    if (bytes < 0)
+        return hold_fail(err, HOLD_EINTERNAL, "device memory: a size of %lld bytes",
+                         (long long)bytes);
+    struct hold_cpu_block *b = hold_calloc(1, sizeof(*b));
+    if (!b || bytes > MOST_BYTES || !(cpu->guarded ? block_map(b, bytes) : block_malloc(b, bytes))) {
+        hold_free(b);
+        return hold_fail(err, HOLD_ENOMEMORY,
+                         "not enough memory for %lld bytes on the device (%lld bytes held)",
+                         (long long)bytes, (long long)cpu->state.bytes);
+    }
+    b->bytes = bytes;
+    b->next = cpu->blocks;
+    if (b->next)
+        b->next->previous = b;
+    cpu->blocks = b;
+    hold_device_count(d, bytes);
+    out->at = (uintptr_t)b->data;
+    return HOLD_OK;
+}
+
+static void cpu_release(struct hold_device *d, struct hold_ptr p) {
+    struct hold_cpu *cpu = hold_cpu(d);
+    struct hold_cpu_block *b = cpu->blocks;
+    while (b && (uintptr_t)b->data != p.at)
+        b = b->next;
+    if (!b)
+        return;
+    if (b->next)
+        b->next->previous = b->previous;
+    if (b->previous)
+        b->previous->next = b->next;
+    else
+        cpu->blocks = b->next;
+    hold_device_count(d, -b->bytes);
+    block_free(b);
+}
+
+void hold_cpu_protect(struct hold_cpu *cpu, bool open) {
+    for (struct hold_cpu_block *b = cpu->blocks; b; b = b->next)
+        if (b->mapped)
+            mprotect(b->raw, (size_t)b->mapped, open ? PROT_READ | PROT_WRITE : PROT_NONE);
+}
+
+void *hold_cpu_scratch(struct hold_device *d, int which, int64_t bytes) {
+    struct hold_cpu_scratch *s = hold_cpu(d)->scratch + which;
+    if (bytes > s->bytes || !s->raw) {
+        hold_free(s->raw);
+        hold_device_count(d, -s->bytes);
+        s->bytes = 0;
+        size_t total;
+        s->raw = hold_add_size((size_t)bytes, ALIGN, &total) ? hold_malloc(total) : NULL;
+        if (!s->raw) {
+            hold_device_stick(d, HOLD_ENOMEMORY, "not enough memory for %lld bytes of scratch",
+                              (long long)bytes);
+            return NULL;
+        }
+        s->bytes = bytes;
+        hold_device_count(d, bytes);
+    }
+    return (char *)s->raw + (ALIGN - (uintptr_t)s->raw % ALIGN);
+}
+
+/* A copy by one thread reaches a fraction of the memory's bandwidth; large ones are cut in parts. */
+static void copy_bytes(const struct hold_device *d, char *dst, const char *src, int64_t bytes) {
+    const int64_t part = 1 << 18;
+    if (bytes <= part) {
+        memmove(dst, src, (size_t)bytes);
+        return;
+    }
+    int64_t parts = (bytes + part - 1) / part;
+#pragma omp parallel for schedule(static) num_threads(d->threads)
+    for (int64_t i = 0; i < parts; i++) {
+        int64_t n = bytes - i * part < part ? bytes - i * part : part;
+        memcpy(dst + i * part, src + i * part, (size_t)n);
+    }
+}
+
+static void cpu_write(struct hold_device *d, struct hold_ptr dst, const void *src, int64_t bytes) {
+    copy_bytes(d, hold_any(dst), src, bytes);
+}
+
+static void cpu_read(struct hold_device *d, void *dst, struct hold_ptr src, int64_t bytes) {
+    copy_bytes(d, dst, hold_any(src), bytes);
+}
+
+static void cpu_copy(struct hold_device *d, struct hold_ptr dst, struct hold_ptr src,
+                     int64_t bytes) {
+    copy_bytes(d, hold_any(dst), hold_any(src), bytes);
+}
+
+static void cpu_zero(struct hold_device *d, struct hold_ptr dst, int64_t bytes) {
+    const int64_t part = 1 << 18;
+    char *to = hold_any(dst);
+    int64_t parts = (bytes + part - 1) / part;
+#pragma omp parallel for schedule(static) num_threads(d->threads) if (parts > 1)
+    for (int64_t i = 0; i < parts; i++) {
+        int64_t n = bytes - i * part < part ? bytes - i * part : part;
+        memset(to + i * part, 0, (size_t)n);
+    }
+}
+
+static void cpu_gemm(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
+                     float alpha, struct hold_ptr a, int64_t lda, struct hold_ptr b, int64_t ldb,
+                     float beta, struct hold_ptr c, int64_t ldc) {
+    if (m <= 0 || n <= 0)
+        return;
+    hold_cpu(d)->state.flop += 2.0 * (double)m * (double)n * (double)k;
+    hold_gemm(d, ta, tb, m, n, k, alpha, hold_f32(a), lda, hold_f32(b), ldb, beta, hold_f32(c),
+              ldc);
+}
+
+/* Frozen weights are read where they lie: packing them costs as much memory again. */
+struct hold_weight {
+    const float *w;
+    int64_t out, in;
+};
+
+static int cpu_weight_new(struct hold_device *d, struct hold_ptr w, int64_t out, int64_t in,
+                          struct hold_weight **handle, struct hold_error *err) {
+    (void)d;
+    void *memory;
+    *handle = NULL;
+    int code = hold_new(&memory, 1, sizeof(**handle), "a weight's handle", err);
+    if (code)
+        return code;
+    *handle = memory;
+    **handle = (struct hold_weight){hold_f32(w), out, in};
+    return HOLD_OK;
+}
+
+static void cpu_weight_free(struct hold_device *d, struct hold_weight *w) {
+    (void)d;
+    hold_free(w);
+}
+
+static void cpu_weight_forward(struct hold_device *d, const struct hold_weight *w, int64_t m,
+                               struct hold_ptr x, int64_t ldx, float beta, struct hold_ptr y,
+                               int64_t ldy) {
+    if (m <= 0)
+        return;
+    hold_cpu(d)->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
+    hold_gemm(d, false, true, m, w->out, w->in, 1, hold_f32(x), ldx, w->w, w->in, beta, hold_f32(y),
+              ldy);
+}
+
+static void cpu_weight_backward(struct hold_device *d, const struct hold_weight *w, int64_t m,
+                                struct hold_ptr dy, int64_t lddy, float beta, struct hold_ptr dx,
+                                int64_t lddx) {
+    if (m <= 0)
+        return;
+    hold_cpu(d)->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
+    hold_gemm(d, false, false, m, w->in, w->out, 1, hold_f32(dy), lddy, w->w, w->in, beta,
+              hold_f32(dx), lddx);
+}
+
+static void cpu_destroy(struct hold_device *d) {
+    struct hold_cpu *cpu = hold_cpu(d);
+    while (cpu->blocks) {
+        struct hold_cpu_block *next = cpu->blocks->next;
+        block_free(cpu->blocks);
+        cpu->blocks = next;
+    }
+    for (int i = 0; i < HOLD_CPU_SCRATCHES; i++)
+        hold_free(cpu->scratch[i].raw);
+    hold_free(cpu);
+}
+
+#define FILL(isa_name, cpu)                                         \
+    do {                                                            \
+        hold_cpu_rows_##isa_name(&(cpu)->kernels);                  \
+        hold_cpu_attention_##isa_name(&(cpu)->kernels);             \
+        hold_cpu_loss_##isa_name(&(cpu)->kernels);                  \
+        hold_cpu_optim_##isa_name(&(cpu)->kernels);                 \
+        hold_cpu_vector_##isa_name(&(cpu)->kernels);                \
+        (cpu)->state.peak_gflops = hold_cpu_peak_##isa_name;        \
+        (cpu)->state.isa = #isa_name;                               \
+    } while (0)
+
+/* The best set that the machine has, or the one that is asked for by name. */
+static int pick_isa(struct hold_cpu *cpu, const char *isa, struct hold_error *err) {
+    bool any = !isa || strcmp(isa, "auto") == 0;
+#if defined(__x86_64__)
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (avx512 && (any || strcmp(isa, "avx512") == 0)) {
+        FILL(avx512, cpu);
+        return HOLD_OK;
+    }
+    if (avx2 && (any || strcmp(isa, "avx2") == 0)) {
+        FILL(avx2, cpu);
+        return HOLD_OK;
+    }
+#endif
+    if (any || strcmp(isa, "portable") == 0) {
+        FILL(portable, cpu);
+        return HOLD_OK;
+    }
+    if (strcmp(isa, "avx2") == 0 || strcmp(isa, "avx512") == 0)
+        return hold_fail(err, HOLD_EUSAGE, "isa: this machine has no %s", isa);
+    return hold_fail(err, HOLD_EUSAGE, "isa: found '%s', expected auto, portable, avx2 or avx512",
+                     isa);
+}
+
+static int cpu_new(struct hold_device **out, int threads, const char *isa, bool guarded,
+                   struct hold_error *err) {
+    *out = NULL;
+    if (threads < 1 || threads > 1024)
+        return hold_fail(err, HOLD_EUSAGE, "threads: found %d, expected 1 to 1024", threads);
+    void *memory;
+    int code = hold_new(&memory, 1, sizeof(struct hold_cpu), "the device", err);
+    if (code)
+        return code;
+    struct hold_cpu *cpu = memory;
+    cpu->kernels = (struct hold_kernels){
+        .alloc = cpu_alloc,
+        .release = cpu_release,
+        .write = cpu_write,
+        .read = cpu_read,
+        .copy = cpu_copy,
+        .zero = cpu_zero,
+        .sync = hold_device_sync,
+        .gemm = cpu_gemm,
+        .weight_new = cpu_weight_new,
+        .weight_free = cpu_weight_free,
+        .weight_forward = cpu_weight_forward,
+        .weight_backward = cpu_weight_backward,
+    };
+    code = pick_isa(cpu, isa, err);
+    if (code) {
+        hold_free(cpu);
+        return code;
+    }
+    cpu->guarded = guarded;
+    if (guarded)
+        hold_cpu_guard(cpu);
+    cpu->state.destroy = cpu_destroy;
+    cpu->state.device =
+        (struct hold_device){guarded ? "cpu-guarded" : "cpu", &cpu->kernels, threads};
+    *out = &cpu->state.device;
+    return HOLD_OK;
+}
+
+int hold_cpu_new(struct hold_device **out, int threads, const char *isa, struct hold_error *err) {
+    return cpu_new(out, threads, isa, false, err);
+}
+
+int hold_cpu_new_guarded(struct hold_device **out, int threads, struct hold_error *err) {
+    return cpu_new(out, threads, NULL, true, err);
+}

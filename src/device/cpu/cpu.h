@@ -1,0 +1,78 @@
+/* cpu.h: the CPU device's parts to one another; private to src/device. */
+#ifndef HOLD_DEVICE_CPU_CPU_H
+#define HOLD_DEVICE_CPU_CPU_H
+
+#include <stdint.h>
+
+#include "device/device.h"
+#include "device/state.h"
+
+struct hold_cpu_block; /* an allocation's header, in cpu.c */
+
+enum { HOLD_CPU_SCRATCHES = 2 };
+
+struct hold_cpu {
+    struct hold_device_state state;
+    struct hold_kernels kernels; /* the table that state.device.k shows */
+    struct hold_kernels plain;   /* guarded device: the kernels behind the wrappers */
+    bool guarded;
+    struct hold_cpu_block *blocks; /* all that is not yet released */
+    struct hold_cpu_scratch {
+        void *raw;
+        int64_t bytes;
+    } scratch[HOLD_CPU_SCRATCHES]; /* kept between kernels, grow only */
+};
+
+static inline struct hold_cpu *hold_cpu(struct hold_device *d) {
+    return (struct hold_cpu *)(void *)d;
+}
+static inline float *hold_f32(struct hold_ptr p) {
+    return (float *)(uintptr_t)p.at; /* NOLINT(performance-no-int-to-ptr): the seam ends here */
+}
+static inline double *hold_f64(struct hold_ptr p) {
+    return (double *)(uintptr_t)p.at; /* NOLINT(performance-no-int-to-ptr) */
+}
+static inline int32_t *hold_i32(struct hold_ptr p) {
+    return (int32_t *)(uintptr_t)p.at; /* NOLINT(performance-no-int-to-ptr) */
+}
+static inline void *hold_any(struct hold_ptr p) {
+    return (void *)(uintptr_t)p.at; /* NOLINT(performance-no-int-to-ptr) */
+}
+
+/* Threads for a kernel that touches `elements` numbers: waking a team costs some microseconds. */
+static inline int hold_cpu_team(const struct hold_device *d, int64_t elements) {
+    return elements < 16384 ? 1 : d->threads;
+}
+
+/* At least `bytes` of scratch number `which`, 64-byte aligned, valid until the next call with the
+ * same number; NULL (and the device's error set) when memory is out. */
+void *hold_cpu_scratch(struct hold_device *d, int which, int64_t bytes);
+
+/* C(m,n) = alpha op(A) op(B) + beta C on plain pointers; arguments as struct hold_kernels.gemm.
+ * hold_gemm: the build's fast one.  hold_gemm_ref: plain loops, threads over rows of C. */
+void hold_gemm(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
+               float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+               float *c, int64_t ldc);
+void hold_gemm_ref(int threads, bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha,
+                   const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+                   int64_t ldc);
+
+/* Replace every kernel of cpu->kernels by a wrapper that opens memory, calls cpu->plain, closes. */
+void hold_cpu_guard(struct hold_cpu *cpu);
+void hold_cpu_protect(struct hold_cpu *cpu, bool open);
+
+/* One set of entry points an instruction set: each writes its kernels into the table. */
+#define HOLD_CPU_ISA(isa)                                        \
+    void hold_cpu_rows_##isa(struct hold_kernels *kernels);      \
+    void hold_cpu_attention_##isa(struct hold_kernels *kernels); \
+    void hold_cpu_loss_##isa(struct hold_kernels *kernels);      \
+    void hold_cpu_optim_##isa(struct hold_kernels *kernels);     \
+    void hold_cpu_vector_##isa(struct hold_kernels *kernels);    \
+    double hold_cpu_peak_##isa(struct hold_device *d);
+HOLD_CPU_ISA(portable)
+#if defined(__x86_64__)
+HOLD_CPU_ISA(avx2)
+HOLD_CPU_ISA(avx512)
+#endif
+
+#endif

@@ -1,0 +1,161 @@
+/* vector.c: elementwise kernels, sums over flat vectors, dropout, and the peak of the machine. */
+#include "device/cpu/isa.h"
+
+#include "base/ctx.h"
+#include "base/rng.h"
+
+enum { SUM_PARTS = 256, SUM_ALIGN = 1024, PEAK_CHAINS = 12 };
+
+/* (rows, cols) without gaps is one long row, which is shared out in equal parts. */
+struct shape {
+    int64_t rows, cols, ldx, ldy;
+};
+static struct shape flatten(int64_t rows, int64_t cols, int64_t ldx, int64_t ldy) {
+    const int64_t part = 4096;
+    if (ldx != cols || ldy != cols || (rows * cols) % part != 0)
+        return (struct shape){rows, cols, ldx, ldy};
+    return (struct shape){rows * cols / part, part, part, part};
+}
+
+static void axpby(struct hold_device *d, int64_t rows, int64_t cols, float a, struct hold_ptr x_,
+                  int64_t ldx, float b, struct hold_ptr y_, int64_t ldy) {
+    const float *x0 = hold_f32(x_);
+    float *y0 = hold_f32(y_);
+    struct shape s = flatten(rows, cols, ldx, ldy);
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * cols))
+    for (int64_t i = 0; i < s.rows; i++) {
+        const float *x = x0 + i * s.ldx;
+        float *y = y0 + i * s.ldy;
+        if (b == 0) {
+#pragma omp simd
+            for (int64_t j = 0; j < s.cols; j++)
+                y[j] = a * x[j];
+        } else {
+#pragma omp simd
+            for (int64_t j = 0; j < s.cols; j++)
+                y[j] = a * x[j] + b * y[j];
+        }
+    }
+}
+
+static void multiply(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x_,
+                     int64_t ldx, struct hold_ptr y_, int64_t ldy) {
+    const float *x0 = hold_f32(x_);
+    float *y0 = hold_f32(y_);
+    struct shape s = flatten(rows, cols, ldx, ldy);
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * cols))
+    for (int64_t i = 0; i < s.rows; i++) {
+        const float *x = x0 + i * s.ldx;
+        float *y = y0 + i * s.ldy;
+#pragma omp simd
+        for (int64_t j = 0; j < s.cols; j++)
+            y[j] *= x[j];
+    }
+}
+
+static double dot_part(int64_t n, const float *x, const float *y) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < n; j++)
+        sum += (double)x[j] * (double)y[j];
+    return sum;
+}
+
+static void row_dots(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x_,
+                     int64_t ldx, struct hold_ptr y_, int64_t ldy, struct hold_ptr out_) {
+    const float *x = hold_f32(x_), *y = hold_f32(y_);
+    double *out = hold_f64(out_);
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * cols))
+    for (int64_t i = 0; i < rows; i++)
+        out[i] = dot_part(cols, x + i * ldx, y + i * ldy);
+}
+
+/* Bits to keep: a row's stream gives one 32-bit word an element, in order of columns. */
+static void dropout(struct hold_device *d, int64_t rows, int64_t cols, float p, uint64_t seed,
+                    uint64_t step, int64_t first_row, struct hold_ptr x_, int64_t ldx) {
+    if (p <= 0)
+        return;
+    float *x0 = hold_f32(x_), scale = p < 1 ? 1.0f / (1.0f - p) : 0;
+    double limit = (double)p * 4294967296.0;
+    uint64_t threshold = limit < 4294967296.0 ? (uint64_t)limit : UINT64_C(1) << 32;
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, 8 * rows * cols))
+    for (int64_t i = 0; i < rows; i++) {
+        float *x = x0 + i * ldx;
+        struct hold_rng rng;
+        hold_rng_init(&rng, seed, "dropout", step, (uint64_t)(first_row + i));
+        for (int64_t j = 0; j < cols; j++)
+            x[j] = hold_rng_u32(&rng) >= threshold ? x[j] * scale : 0.0f;
+    }
+}
+
+/* The parts depend on n alone and are added in order, whatever the threads. */
+static double dot(struct hold_device *d, int64_t n, struct hold_ptr x_, struct hold_ptr y_) {
+    const float *x = hold_f32(x_), *y = hold_f32(y_);
+    double sums[SUM_PARTS] = {0}, total = 0;
+    int64_t part = (n / SUM_PARTS / SUM_ALIGN + 1) * SUM_ALIGN, parts = (n + part - 1) / part;
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, n))
+    for (int64_t i = 0; i < parts; i++) {
+        int64_t left = n - i * part;
+        sums[i] = dot_part(left < part ? left : part, x + i * part, y + i * part);
+    }
+    for (int64_t i = 0; i < parts; i++)
+        total += sums[i];
+    return total;
+}
+
+static int64_t count_nonfinite(struct hold_device *d, int64_t n, struct hold_ptr x_) {
+    const float *x = hold_f32(x_);
+    int64_t count = 0;
+#pragma omp parallel for simd schedule(static) reduction(+ : count) num_threads(hold_cpu_team(d, n))
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, 4);
+        count += (bits & 0x7f800000u) == 0x7f800000u;
+    }
+    return count;
+}
+
+/* Independent chains of multiply-adds that stay in registers: enough of them to hide the latency
+ * of one on every port. */
+static double peak_loop(int64_t rounds) {
+    vec sum[PEAK_CHAINS], scale = (vec){0} + 0.999f, step = (vec){0} + 0.001f;
+#pragma GCC unroll 16
+    for (int c = 0; c < PEAK_CHAINS; c++)
+        sum[c] = (vec){0} + (float)c;
+    for (int64_t i = 0; i < rounds; i++) {
+#pragma GCC unroll 16
+        for (int c = 0; c < PEAK_CHAINS; c++)
+            sum[c] = sum[c] * scale + step;
+        __asm__ volatile("" : "+m"(rounds));
+    }
+    double total = 0;
+    for (int c = 0; c < PEAK_CHAINS; c++)
+        for (int l = 0; l < VEC; l++)
+            total += (double)sum[c][l];
+    return total;
+}
+
+double HOLD_ISA_NAME(hold_cpu_peak)(struct hold_device *d) {
+    const int64_t rounds = 1000000;
+    const int repeats = 6;
+    double best = 0, sink = 0;
+    for (int r = 0; r < repeats; r++) {
+        double start = hold_clock_now();
+#pragma omp parallel for schedule(static) reduction(+ : sink) num_threads(d->threads)
+        for (int t = 0; t < d->threads; t++)
+            sink += peak_loop(rounds);
+        double seconds = hold_clock_now() - start;
+        double gflops = 2e-9 * (double)rounds * PEAK_CHAINS * VEC * d->threads / seconds;
+        best = gflops > best ? gflops : best;
+    }
+    return sink > 0 ? best : 0; /* sink is positive: a reason to compute it */
+}
+
+void HOLD_ISA_NAME(hold_cpu_vector)(struct hold_kernels *kernels) {
+    kernels->axpby = axpby;
+    kernels->multiply = multiply;
+    kernels->row_dots = row_dots;
+    kernels->dropout = dropout;
+    kernels->dot = dot;
+    kernels->count_nonfinite = count_nonfinite;
+}

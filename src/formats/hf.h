@@ -1,0 +1,87 @@
+/* hf.h: Hugging Face folders: config.json to a model shape, PEFT adapters, and the neutral model
+ * description that GGUF and Hugging Face files are both turned into. */
+#ifndef HOLD_FORMATS_HF_H
+#define HOLD_FORMATS_HF_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "formats/gguf.h"
+#include "formats/safetensors.h"
+#include "tokenizer/tokenizer.h"
+
+/* The shape of a llama-family decoder. */
+struct hold_shape {
+    int64_t n_layers, d_model, n_heads, n_kv_heads, head_dim, d_ff, vocab, max_positions;
+    double rope_theta, norm_eps;
+    bool tied; /* the head is the embedding */
+};
+
+/* A model's files, opened: shape, tensors under Hugging Face names
+ * ("model.layers.0.self_attn.q_proj.weight"), tokenizer, template. */
+struct hold_model_files {
+    char *path;
+    struct hold_shape shape;
+    int64_t n_tensors;
+    struct hold_stored *tensors; /* owned array; names are Hugging Face names (owned) */
+    /* GGUF of llama architecture stores q and k permuted for its rope; true: rows of q_proj and
+     * k_proj must be un-permuted by the loader (hold_unpermute_rows). */
+    bool permuted_qk;
+    struct hold_tokenizer *tokenizer;
+    char *chat_template;         /* NULL: none */
+    char *bos_token, *eos_token; /* text or NULL */
+    int32_t eos_ids[8];
+    int n_eos_ids;       /* ids that end generation (generation_config or metadata) */
+    char content_id[65]; /* SHA-256 over the files' own bytes (weights, tokenizer, template) */
+    struct hold_gguf *gguf;
+    struct hold_safetensors *safetensors;
+};
+/* MODEL is a GGUF file or a Hugging Face folder.  Anything that is not a llama-family model is
+ * refused by the name of what is missing; other formats (pickle, zip, ONNX, HDF5) by their magic.
+ * Checks every tensor's presence and shape against the shape. */
+int hold_model_files_open(struct hold_model_files *out, const char *path, struct hold_error *err);
+void hold_model_files_release(struct hold_model_files *f);
+
+/* f32 rows of q or k (heads * head_dim, cols) from GGUF's order to Hugging Face's, in place;
+ * scratch: head_dim * cols floats. */
+void hold_unpermute_rows(float *w, int64_t heads, int64_t head_dim, int64_t cols, float *scratch);
+
+/* A PEFT LoRA adapter in memory, f32. Factors by module name without prefix
+ * ("model.layers.0.self_attn.q_proj"). */
+struct hold_lora_pair {
+    char *module;
+    int64_t out, in, r;
+    float *a; /* (r, in) */
+    float *b; /* (out, r) */
+};
+struct hold_adapter {
+    int64_t r;
+    double alpha, dropout;
+    char *base_model; /* base_model_name_or_path, or NULL */
+    char *base_hash;  /* content id of the base, kept as "holdfast_base" in the metadata of
+                         adapter_model.safetensors (peft warns of unknown keys in
+                         adapter_config.json); NULL: not ours */
+    json_t *profile;  /* our inference profile beside the adapter (inference.json), or NULL */
+    int64_t n_pairs;
+    struct hold_lora_pair *pairs; /* sorted by module name */
+};
+/* Scale of a pair is alpha / r.  Rejects DoRA, rsLoRA, rank_pattern, biases and modules_to_save by
+ * name, tensors that are no LoRA factor, non-finite values, wrong shapes. */
+int hold_adapter_read(struct hold_adapter *out, const char *dir, struct hold_error *err);
+/* Each pair is one of the shape's linear layers with its sizes, and the base hash, when there is
+ * one, is content_id.  `path` starts the messages. */
+int hold_adapter_fits(const struct hold_adapter *a, const struct hold_shape *shape,
+                      const char *content_id, const char *path, struct hold_error *err);
+/* Writes adapter_model.safetensors (PEFT keys, f32), with a profile inference.json, and last
+ * adapter_config.json, into an existing folder. */
+int hold_adapter_write(const struct hold_adapter *a, const char *dir, struct hold_error *err);
+void hold_adapter_release(struct hold_adapter *a);
+
+/* Write a whole model folder (config.json, model.safetensors of the given tensors under Hugging
+ * Face names, tokenizer files copied from `from` or rebuilt from its GGUF vocabulary). */
+int hold_model_folder_write(const char *dir, const struct hold_model_files *from,
+                            const struct hold_to_store *tensors, int64_t n, struct hold_error *err);
+
+#endif

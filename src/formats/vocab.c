@@ -1,0 +1,276 @@
+/* vocab.c: vocabularies from GGUF metadata, and written as tokenizer.json. */
+#include "formats/vocab.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+
+static int read_kind(struct hold_vocab *v, const struct hold_gguf *g, const char *where,
+                     struct hold_error *err) {
+    static const struct {
+        const char *name;
+        enum hold_vocab_kind kind;
+    } KINDS[] = {{"gpt2", HOLD_VOCAB_BPE}, {"llama", HOLD_VOCAB_SPM}, {"t5", HOLD_VOCAB_UNIGRAM}};
+    const char *name = NULL;
+    int rc = hold_gguf_text_or(g, "tokenizer.ggml.model", "(missing)", &name, err);
+    if (rc) {
+        return rc;
+    }
+    for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++) {
+        if (strcmp(name, KINDS[i].name) == 0) {
+            v->kind = KINDS[i].kind;
+            return HOLD_OK;
+        }
+    }
+    return hold_fail(err, HOLD_EUNSUPPORTED,
+                     "%s: tokenizer.ggml.model \"%s\" is not supported; expected gpt2, llama or t5",
+                     where, name);
+}
+
+/* An array beside the pieces must be as long as they are. */
+static int check_length(const char *key, int64_t n, const struct hold_vocab *v, const char *where,
+                        struct hold_error *err) {
+    if (n != v->n_pieces) {
+        return hold_fail(err, HOLD_EFORMAT, "%s: %s: %lld items, expected %d (one for each piece)",
+                         where, key, (long long)n, v->n_pieces);
+    }
+    return HOLD_OK;
+}
+
+static int read_types(struct hold_vocab *v, enum hold_piece_type **types, const struct hold_gguf *g,
+                      const char *where, struct hold_error *err) {
+    static const char KEY[] = "tokenizer.ggml.token_type";
+    static const enum hold_piece_type TYPES[] = {
+        HOLD_PIECE_NORMAL, HOLD_PIECE_NORMAL, HOLD_PIECE_UNKNOWN, HOLD_PIECE_CONTROL,
+        HOLD_PIECE_USER,   HOLD_PIECE_UNUSED, HOLD_PIECE_BYTE,
+    };
+    const int32_t *items;
+    int64_t n;
+    if (!hold_gguf_has(g, KEY)) {
+        return HOLD_OK;
+    }
+    int rc = hold_gguf_ints(g, KEY, &items, &n, err);
+    if (!rc) {
+        rc = check_length(KEY, n, v, where, err);
+    }
+    void *memory = NULL;
+    if (!rc) {
+        rc = hold_new(&memory, (size_t)n, sizeof **types, "the types of the pieces", err);
+    }
+    if (rc) {
+        return rc;
+    }
+    *types = memory;
+    v->types = memory;
+    for (int64_t i = 0; i < n; i++) {
+        if (items[i] < 0 || (size_t)items[i] >= sizeof TYPES / sizeof *TYPES) {
+            return hold_fail(err, HOLD_EFORMAT, "%s: %s: item %lld is %d, expected 0 to 6", where,
+                             KEY, (long long)i, items[i]);
+        }
+        (*types)[i] = TYPES[items[i]];
+    }
+    return HOLD_OK;
+}
+
+static int read_merges(struct hold_vocab *v, const struct hold_gguf *g, struct hold_error *err) {
+    const int32_t *lengths;
+    int64_t n = 0;
+    int rc = hold_gguf_texts(g, "tokenizer.ggml.merges", &v->merges, &lengths, &n, err);
+    v->n_merges = (int32_t)n; /* the reader keeps counts below 2^26 */
+    return rc;
+}
+
+static int read_scores(struct hold_vocab *v, const struct hold_gguf *g, const char *where,
+                       struct hold_error *err) {
+    static const char KEY[] = "tokenizer.ggml.scores";
+    int64_t n = 0;
+    int rc = hold_gguf_reals(g, KEY, &v->scores, &n, err);
+    return rc ? rc : check_length(KEY, n, v, where, err);
+}
+
+static int read_ids(struct hold_vocab *v, const struct hold_gguf *g, const char *where,
+                    struct hold_error *err) {
+    const struct {
+        const char *key;
+        int32_t *out;
+    } ids[] = {
+        {"tokenizer.ggml.bos_token_id", &v->bos},
+        {"tokenizer.ggml.eos_token_id", &v->eos},
+        {"tokenizer.ggml.unknown_token_id", &v->unk},
+        {"tokenizer.ggml.padding_token_id", &v->pad},
+    };
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        int64_t id;
+        int rc = hold_gguf_int_or(g, ids[i].key, -1, &id, err);
+        if (rc) {
+            return rc;
+        }
+        if (id == 0xFFFFFFFF) { /* -1 as some converters store it */
+            id = -1;
+        }
+        if (id < -1 || id >= v->n_pieces) {
+            return hold_fail(err, HOLD_EFORMAT, "%s: %s: found %lld, expected less than %d pieces",
+                             where, ids[i].key, (long long)id, v->n_pieces);
+        }
+        *ids[i].out = (int32_t)id;
+    }
+    return HOLD_OK;
+}
+
+/* Switches whose defaults depend on the kind and the pre-tokenizer, as in llama.cpp. */
+static int read_switches(struct hold_vocab *v, const struct hold_gguf *g, struct hold_error *err) {
+    bool bpe = v->kind == HOLD_VOCAB_BPE;
+    bool llama3 = bpe && (strcmp(v->pre, "llama-bpe") == 0 || strcmp(v->pre, "llama3") == 0 ||
+                          strcmp(v->pre, "llama-v3") == 0);
+    const struct {
+        const char *key;
+        bool def, *out;
+    } switches[] = {
+        {"tokenizer.ggml.add_bos_token", v->kind == HOLD_VOCAB_SPM || llama3, &v->add_bos},
+        {"tokenizer.ggml.add_eos_token", v->kind == HOLD_VOCAB_UNIGRAM, &v->add_eos},
+        {"tokenizer.ggml.add_space_prefix", !bpe, &v->add_space_prefix},
+    };
+    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++) {
+        int64_t on;
+        int rc = hold_gguf_int_or(g, switches[i].key, switches[i].def, &on, err);
+        if (rc) {
+            return rc;
+        }
+        *switches[i].out = on != 0;
+    }
+    v->ignore_merges = llama3;
+    v->byte_fallback = v->kind == HOLD_VOCAB_SPM;
+    return HOLD_OK;
+}
+
+int hold_vocab_from_gguf(struct hold_vocab *out, enum hold_piece_type **types,
+                         const struct hold_gguf *g, const char *where, struct hold_error *err) {
+    *out = (struct hold_vocab){.bos = -1, .eos = -1, .unk = -1, .pad = -1};
+    *types = NULL;
+    int64_t n = 0;
+    int rc = read_kind(out, g, where, err);
+    if (!rc) {
+        rc = hold_gguf_texts(g, "tokenizer.ggml.tokens", &out->pieces, &out->lengths, &n, err);
+    }
+    if (!rc && n == 0) {
+        rc = hold_fail(err, HOLD_EFORMAT, "%s: tokenizer.ggml.tokens is empty", where);
+    }
+    out->n_pieces = (int32_t)n;
+    if (!rc) {
+        rc = read_types(out, types, g, where, err);
+    }
+    if (!rc) {
+        rc = out->kind == HOLD_VOCAB_BPE ? read_merges(out, g, err)
+                                         : read_scores(out, g, where, err);
+    }
+    if (!rc) {
+        rc = hold_gguf_text_or(g, "tokenizer.ggml.pre", "default", &out->pre, err);
+    }
+    if (!rc) {
+        rc = read_ids(out, g, where, err);
+    }
+    return rc ? rc : read_switches(out, g, err);
+}
+
+/* ---- tokenizer.json ---- */
+
+#define BYTE_LEVEL(regex)                                                                         \
+    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":" regex "}"
+#define SPLIT(pattern)                                                                            \
+    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" pattern                                        \
+    "\"},\"behavior\":\"Isolated\",\"invert\":false}"
+
+/* Pre-tokenizers by their GGUF names, as the model's own tokenizer.json has them. */
+static const struct {
+    const char *pre, *normalizer, *pre_tokenizer;
+} PRE[] = {
+    {"smollm", "null",
+     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},"
+     BYTE_LEVEL("true") "]}"},
+    {"gpt-2", "null", BYTE_LEVEL("true")},
+    {"mpt", "{\"type\":\"NFC\"}", BYTE_LEVEL("true")},
+    {"llama-bpe", "null",
+     "{\"type\":\"Sequence\",\"pretokenizers\":["
+     SPLIT("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}|"
+           " ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+")
+     "," BYTE_LEVEL("false") "]}"},
+    {"qwen2", "{\"type\":\"NFC\"}",
+     "{\"type\":\"Sequence\",\"pretokenizers\":["
+     SPLIT("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}|"
+           " ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+")
+     "," BYTE_LEVEL("false") "]}"},
+};
+
+/* Pieces, added tokens and merges.  Every json_..._new call takes its value over even when memory
+ * is out; the caller sees that by the sizes. */
+static json_t *pieces_json(const struct hold_vocab *v) {
+    json_t *pieces = json_object();
+    for (int32_t i = 0; pieces && i < v->n_pieces; i++) {
+        if (json_object_set_new(pieces, v->pieces[i], json_integer(i))) {
+            json_decref(pieces);
+            return NULL;
+        }
+    }
+    return pieces;
+}
+
+static json_t *merges_json(const struct hold_vocab *v) {
+    json_t *merges = json_array();
+    for (int32_t i = 0; merges && i < v->n_merges; i++) {
+        if (json_array_append_new(merges, json_string(v->merges[i]))) {
+            json_decref(merges);
+            return NULL;
+        }
+    }
+    return merges;
+}
+
+static json_t *added_json(const struct hold_vocab *v) {
+    json_t *added = json_array();
+    for (int32_t i = 0; added && v->types && i < v->n_pieces; i++) {
+        enum hold_piece_type type = v->types[i];
+        if (type != HOLD_PIECE_CONTROL && type != HOLD_PIECE_USER && type != HOLD_PIECE_UNKNOWN) {
+            continue;
+        }
+        json_t *entry = json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", i, "content",
+                                  v->pieces[i], "single_word", 0, "lstrip", 0, "rstrip", 0,
+                                  "normalized", 0, "special", type != HOLD_PIECE_USER);
+        if (json_array_append_new(added, entry)) {
+            json_decref(added);
+            return NULL;
+        }
+    }
+    return added;
+}
+
+int hold_vocab_to_json(json_t **out, const struct hold_vocab *v, const char *where,
+                       struct hold_error *err) {
+    *out = NULL;
+    size_t k = 0, known = sizeof PRE / sizeof *PRE;
+    while (v->kind == HOLD_VOCAB_BPE && k < known && strcmp(PRE[k].pre, v->pre) != 0) {
+        k++;
+    }
+    if (v->kind != HOLD_VOCAB_BPE || k == known) {
+        return hold_fail(err, HOLD_EUNSUPPORTED,
+                         "%s: a tokenizer of kind %s cannot be written as tokenizer.json; expected "
+                         "byte-level BPE with pre-tokenizer smollm, gpt-2, mpt, llama-bpe or qwen2",
+                         where, v->kind == HOLD_VOCAB_BPE ? v->pre : "SentencePiece");
+    }
+    json_t *model = json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE",
+                              "dropout", "unk_token", "continuing_subword_prefix",
+                              "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
+                              "ignore_merges", (int)v->ignore_merges, "vocab", pieces_json(v),
+                              "merges", merges_json(v));
+    json_t *tokenizer = json_pack(
+        "{s:s, s:n, s:n, s:o, s:o, s:o, s:n, s:o, s:o}", "version", "1.0", "truncation", "padding",
+        "added_tokens", added_json(v), "normalizer",
+        json_loads(PRE[k].normalizer, JSON_DECODE_ANY, NULL), "pre_tokenizer",
+        json_loads(PRE[k].pre_tokenizer, 0, NULL), "post_processor", "decoder",
+        json_loads(BYTE_LEVEL("true"), 0, NULL), "model", model);
+    if (!tokenizer) {
+        return hold_fail(err, HOLD_ENOMEMORY, "%s: not enough memory for tokenizer.json", where);
+    }
+    *out = tokenizer;
+    return HOLD_OK;
+}

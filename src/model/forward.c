@@ -1,0 +1,194 @@
+/* forward.c: the way of tokens through the decoder, with its taps. */
+#include <string.h>
+
+#include "model/model.h"
+
+struct walk {
+    struct hold_model *m;
+    struct hold_tape *t;
+    const struct hold_tokens *tokens;
+    const struct hold_tapper *tapper;
+    const struct hold_cache *cache;
+    struct hold_attention plan;
+    struct hold_ptr ids, positions, slots, out_rows;
+    struct hold_tensor carry[2]; /* residual stream between blocks when nothing is recorded */
+};
+
+static struct hold_node *tap(const struct walk *w, enum hold_site site, int layer, int kind,
+                             struct hold_node *n) {
+    if (w->tapper == NULL || (w->tapper->sites & (1u << site)) == 0 || n == &w->t->dead)
+        return n;
+    return w->tapper->at(w->tapper->user, w->t, site, layer, kind, n);
+}
+
+static struct hold_node *linear(const struct walk *w, int layer, enum hold_linear_kind kind,
+                                struct hold_node *x) {
+    return tap(w, HOLD_AT_LINEAR, layer, (int)kind,
+               hold_linear(w->t, x, &w->m->layers[layer].linear[kind]));
+}
+
+/* Only label rows need the work after the last attention, unless a tap looks at whole blocks. */
+static bool last_block_may_shrink(const struct walk *w) {
+    unsigned whole = (1u << HOLD_AT_ATTENTION) | (1u << HOLD_AT_MLP) | (1u << HOLD_AT_BLOCK) |
+                     (1u << HOLD_AT_FINAL) | (1u << HOLD_AT_LINEAR);
+    return w->tokens->out_rows != NULL && (w->tapper == NULL || (w->tapper->sites & whole) == 0);
+}
+
+static struct hold_node *block(const struct walk *w, int l, struct hold_node *x) {
+    struct hold_model *m = w->m;
+    struct hold_tape *t = w->t;
+    const struct hold_layer *layer = &m->layers[l];
+    const struct hold_shape *s = &m->shape;
+    float eps = (float)s->norm_eps;
+
+    struct hold_node *h = hold_rmsnorm(t, x, &layer->norm_attention, eps);
+    struct hold_node *qkv = linear(w, l, HOLD_QKV, h);
+    qkv = hold_rope(t, qkv, s->n_heads + s->n_kv_heads, s->head_dim, w->positions, m->inv_freq);
+    struct hold_node *a = w->cache == NULL ? hold_attention(t, qkv, &w->plan)
+                                           : hold_attention_cached(t, qkv, &w->plan, w->cache->k[l],
+                                                                   w->cache->v[l], w->slots);
+    if (l == s->n_layers - 1 && last_block_may_shrink(w)) {
+        a = hold_gather(t, a, w->out_rows, w->tokens->n_out);
+        x = hold_gather(t, x, w->out_rows, w->tokens->n_out);
+    }
+    a = tap(w, HOLD_AT_ATTENTION, l, 0, linear(w, l, HOLD_O, a));
+    x = hold_add(t, x, a);
+    h = hold_rmsnorm(t, x, &layer->norm_mlp, eps);
+    h = hold_swiglu(t, linear(w, l, HOLD_GATE_UP, h));
+    h = tap(w, HOLD_AT_MLP, l, 0, linear(w, l, HOLD_DOWN, h));
+    return tap(w, HOLD_AT_BLOCK, l, 0, hold_add(t, x, h));
+}
+
+/* Nothing is recorded: keep only the residual stream and give the block's memory back. */
+static struct hold_node *carry_over(const struct walk *w, int l, struct hold_node *x,
+                                    struct hold_space_mark mark) {
+    if (w->t->recording || x == &w->t->dead)
+        return x;
+    struct hold_tensor to = w->carry[l % 2];
+    to.rows = x->value.rows;
+    w->t->device->k->axpby(w->t->device, to.rows, to.cols, 1.0f, x->value.data, x->value.ld, 0.0f,
+                           to.data, to.ld);
+    hold_space_rewind(w->t->space, mark);
+    return hold_leaf(w->t, to, false);
+}
+
+static struct hold_ptr upload_ints(struct hold_tape *t, const int32_t *v, int64_t n) {
+    return hold_tape_upload(t, v, n * (int64_t)sizeof *v);
+}
+
+static void upload(struct walk *w, const int32_t *slot) {
+    const struct hold_tokens *k = w->tokens;
+    const struct hold_shape *s = &w->m->shape;
+    struct hold_tape *t = w->t;
+    w->ids = upload_ints(t, k->ids, k->n);
+    w->positions = upload_ints(t, k->positions, k->n);
+    if (slot != NULL)
+        w->slots = upload_ints(t, slot, k->n);
+    if (k->out_rows != NULL)
+        w->out_rows = upload_ints(t, k->out_rows, k->n_out);
+    int64_t max_keys = 1;
+    for (int64_t i = 0; i < k->n_runs; i++) {
+        int64_t sum = 0;
+        for (int32_t j = 0; j < k->runs[i].n_spans; j++)
+            sum += k->spans[k->runs[i].first_span + j].len;
+        max_keys = sum > max_keys ? sum : max_keys;
+    }
+    w->plan = (struct hold_attention){
+        .n_heads = s->n_heads,
+        .n_kv_heads = s->n_kv_heads,
+        .head_dim = s->head_dim,
+        .scale = 1.0f / __builtin_sqrtf((float)s->head_dim),
+        .n_runs = k->n_runs,
+        .n_spans = k->n_spans,
+        .n_trees = k->n_trees,
+        .runs = hold_tape_upload(t, k->runs, k->n_runs * (int64_t)sizeof *k->runs),
+        .spans = hold_tape_upload(t, k->spans, k->n_spans * (int64_t)sizeof *k->spans),
+        .tree_first = upload_ints(t, k->tree_first, k->n_trees + 1),
+        .n_queries = k->n,
+        .n_keys = k->n_keys,
+        .max_keys = max_keys,
+    };
+    if (!t->recording)
+        for (int i = 0; i < 2; i++)
+            w->carry[i] = hold_tape_matrix(t, k->n, s->d_model);
+}
+
+struct hold_node *hold_model_forward(struct hold_model *m, struct hold_tape *t,
+                                     const struct hold_tokens *tokens,
+                                     const struct hold_tapper *tapper,
+                                     const struct hold_cache *cache, const int32_t *slot) {
+    struct walk w = {.m = m, .t = t, .tokens = tokens, .tapper = tapper, .cache = cache};
+    upload(&w, slot);
+    struct hold_node *x = hold_embed(t, &m->embed, w.ids, tokens->n);
+    x = tap(&w, HOLD_AT_EMBED, 0, 0, x);
+    for (int l = 0; l < m->shape.n_layers && t->status == HOLD_OK; l++) {
+        struct hold_space_mark mark = hold_space_mark(t->space);
+        x = carry_over(&w, l, block(&w, l, x), mark);
+    }
+    if (t->status < 0)
+        return &t->dead;
+    if (tokens->out_rows != NULL && !last_block_may_shrink(&w))
+        x = hold_gather(t, x, w.out_rows, tokens->n_out);
+    x = hold_rmsnorm(t, x, &m->norm, (float)m->shape.norm_eps);
+    return tap(&w, HOLD_AT_FINAL, (int)m->shape.n_layers, 0, x);
+}
+
+int hold_model_logits(struct hold_model *m, struct hold_tape *t, const struct hold_node *hidden,
+                      float *out, struct hold_error *err) {
+    enum { BLOCK = 256 };
+    int64_t vocab = m->head.value.rows, rows = hidden->value.rows;
+    int rc = hold_tape_check(t, err);
+    if (rc < 0)
+        return rc;
+    struct hold_space_mark mark = hold_space_mark(t->space);
+    struct hold_tensor z = hold_tape_matrix(t, rows < BLOCK ? rows : BLOCK, vocab);
+    const struct hold_kernels *k = t->device->k;
+    for (int64_t i = 0; i < rows && t->status == HOLD_OK; i += BLOCK) {
+        int64_t n = rows - i < BLOCK ? rows - i : BLOCK;
+        struct hold_tensor h = hold_tensor_rows(hidden->value, i, n);
+        if (m->head.weight != NULL)
+            k->weight_forward(t->device, m->head.weight, n, h.data, h.ld, 0.0f, z.data, z.ld);
+        else
+            k->gemm(t->device, false, true, n, vocab, h.cols, 1.0f, h.data, h.ld,
+                    m->head.value.data, m->head.value.ld, 0.0f, z.data, z.ld);
+        k->read(t->device, out + i * vocab, z.data, n * vocab * (int64_t)sizeof *out);
+    }
+    hold_space_rewind(t->space, mark);
+    return hold_tape_check(t, err);
+}
+
+int hold_cache_new(struct hold_cache *c, const struct hold_model *m, int64_t slots,
+                   struct hold_error *err) {
+    int64_t n = m->shape.n_layers, cols = m->shape.n_kv_heads * m->shape.head_dim;
+    *c = (struct hold_cache){.slots = slots};
+    void *p = NULL;
+    int rc = hold_new(&p, (size_t)n * 2, sizeof(struct hold_tensor), "a key/value cache", err);
+    if (rc < 0)
+        return rc;
+    c->k = p;
+    c->v = c->k + n;
+    for (int64_t l = 0; l < n; l++) {
+        struct hold_ptr a = {0}, b = {0};
+        rc = m->device->k->alloc(m->device, slots * cols * 4, &a, err);
+        c->k[l] = hold_tensor_at(a, slots, cols);
+        if (rc == HOLD_OK)
+            rc = m->device->k->alloc(m->device, slots * cols * 4, &b, err);
+        c->v[l] = hold_tensor_at(b, slots, cols);
+        if (rc < 0) {
+            hold_cache_release(c, m);
+            return rc;
+        }
+    }
+    return HOLD_OK;
+}
+
+void hold_cache_release(struct hold_cache *c, const struct hold_model *m) {
+    for (int64_t l = 0; c->k != NULL && l < m->shape.n_layers; l++) {
+        if (!hold_ptr_null(c->k[l].data))
+            m->device->k->release(m->device, c->k[l].data);
+        if (!hold_ptr_null(c->v[l].data))
+            m->device->k->release(m->device, c->v[l].data);
+    }
+    hold_free(c->k);
+    *c = (struct hold_cache){0};
+}

@@ -1,0 +1,312 @@
+/* load.c: a model's files onto a device, matrix by matrix. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "model/model.h"
+#include "model/parts.h"
+
+int hold_model_parts(const struct hold_shape *s, enum hold_linear_kind kind,
+                     struct hold_part parts[HOLD_LORA_PARTS]) {
+    int64_t q = s->n_heads * s->head_dim, kv = s->n_kv_heads * s->head_dim;
+    switch (kind) {
+    case HOLD_QKV:
+        parts[0] = (struct hold_part){"self_attn.q_proj", "q_proj", 0, q};
+        parts[1] = (struct hold_part){"self_attn.k_proj", "k_proj", q, kv};
+        parts[2] = (struct hold_part){"self_attn.v_proj", "v_proj", q + kv, kv};
+        return 3;
+    case HOLD_O:
+        parts[0] = (struct hold_part){"self_attn.o_proj", "o_proj", 0, s->d_model};
+        return 1;
+    case HOLD_GATE_UP:
+        parts[0] = (struct hold_part){"mlp.gate_proj", "gate_proj", 0, s->d_ff};
+        parts[1] = (struct hold_part){"mlp.up_proj", "up_proj", s->d_ff, s->d_ff};
+        return 2;
+    case HOLD_DOWN:
+    case HOLD_LINEAR_KINDS:
+        break;
+    }
+    parts[0] = (struct hold_part){"mlp.down_proj", "down_proj", 0, s->d_model};
+    return 1;
+}
+
+void hold_model_fused(const struct hold_shape *s, enum hold_linear_kind kind, int64_t *out,
+                      int64_t *in) {
+    struct hold_part parts[HOLD_LORA_PARTS];
+    int n = hold_model_parts(s, kind, parts);
+    *out = 0;
+    for (int i = 0; i < n; i++)
+        *out += parts[i].rows;
+    *in = kind == HOLD_O ? s->n_heads * s->head_dim : kind == HOLD_DOWN ? s->d_ff : s->d_model;
+}
+
+struct loader {
+    struct hold_model *m;
+    const struct hold_model_files *files; /* NULL: only sizes (a dry model) */
+    float *host;                          /* one tensor */
+    int64_t host_cap;
+    int64_t bad;
+    char first_bad[128];
+};
+
+static int host_room(struct loader *ld, int64_t n, struct hold_error *err) {
+    if (n <= ld->host_cap)
+        return HOLD_OK;
+    float *p = hold_realloc(ld->host, (size_t)n * sizeof *p);
+    if (p == NULL)
+        return hold_fail(err, HOLD_ENOMEMORY, "no memory for a tensor of %lld elements",
+                         (long long)n);
+    ld->host = p;
+    ld->host_cap = n;
+    return HOLD_OK;
+}
+
+static int new_param(struct loader *ld, const char *name, int64_t rows, int64_t cols,
+                     struct hold_param *out, struct hold_error *err) {
+    *out = (struct hold_param){.name = name, .flat = -1};
+    out->value = hold_tensor_at((struct hold_ptr){0}, rows, cols);
+    struct hold_device *d = ld->m->device;
+    return d->k->alloc(d, rows * cols * 4, &out->value.data, err);
+}
+
+/* Fill rows [first, first + rows) of a parameter from the stored tensor `name`. */
+static int fill(struct loader *ld, struct hold_param *p, int64_t first, int64_t rows,
+                const char *name, int64_t unpermute_heads, struct hold_error *err) {
+    if (ld->files == NULL)
+        return HOLD_OK;
+    const struct hold_stored *t = hold_stored_find(ld->files->tensors, ld->files->n_tensors, name);
+    if (t == NULL)
+        return hold_fail(err, HOLD_EFORMAT, "%s: tensor '%s' is missing", ld->files->path, name);
+    int64_t n = rows * p->value.cols;
+    if (hold_stored_count(t) != n)
+        return hold_fail(err, HOLD_EFORMAT, "%s: tensor '%s' has %lld elements, expected %lld",
+                         ld->files->path, name, (long long)hold_stored_count(t), (long long)n);
+    int64_t head_dim = ld->m->shape.head_dim;
+    int rc = host_room(ld, n + head_dim * p->value.cols, err);
+    if (rc == HOLD_OK)
+        rc = hold_stored_to_f32(t, 0, n, ld->host, err);
+    if (rc < 0)
+        return rc;
+    if (unpermute_heads > 0 && ld->files->permuted_qk)
+        hold_unpermute_rows(ld->host, unpermute_heads, head_dim, p->value.cols, ld->host + n);
+    int64_t bad = 0;
+    for (int64_t i = 0; i < n; i++)
+        bad += !isfinite(ld->host[i]);
+    if (bad > 0 && ld->bad == 0)
+        snprintf(ld->first_bad, sizeof ld->first_bad, "%s", name);
+    ld->bad += bad;
+    struct hold_device *d = ld->m->device;
+    d->k->write(d, hold_at_f32(p->value.data, first * p->value.cols), ld->host, n * 4);
+    return HOLD_OK;
+}
+
+static int prepare(struct hold_model *m, struct hold_param *p, struct hold_error *err) {
+    return m->device->k->weight_new(m->device, p->value.data, p->value.rows, p->value.cols,
+                                    &p->weight, err);
+}
+
+static int load_layer(struct loader *ld, int64_t l, struct hold_error *err) {
+    struct hold_model *m = ld->m;
+    const struct hold_shape *s = &m->shape;
+    struct hold_layer *layer = &m->layers[l];
+    char name[128];
+    struct {
+        struct hold_param *p;
+        const char *leaf;
+    } norms[2] = {{&layer->norm_attention, "input_layernorm"},
+                  {&layer->norm_mlp, "post_attention_layernorm"}};
+    for (int i = 0; i < 2; i++) {
+        int rc = new_param(ld, norms[i].leaf, 1, s->d_model, norms[i].p, err);
+        snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)l, norms[i].leaf);
+        if (rc == HOLD_OK)
+            rc = fill(ld, norms[i].p, 0, 1, name, 0, err);
+        if (rc < 0)
+            return rc;
+    }
+    for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++) {
+        struct hold_linear *lin = &layer->linear[kind];
+        struct hold_part parts[HOLD_LORA_PARTS];
+        int n = hold_model_parts(s, (enum hold_linear_kind)kind, parts);
+        int64_t out, in;
+        hold_model_fused(s, (enum hold_linear_kind)kind, &out, &in);
+        int rc = new_param(ld, parts[0].module, out, in, &lin->w, err);
+        lin->dropout_key = (uint64_t)(l * HOLD_LINEAR_KINDS + kind + 1) * 0x9E3779B97F4A7C15u;
+        for (int i = 0; rc == HOLD_OK && i < n; i++) {
+            snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)l,
+                     parts[i].module);
+            int64_t heads = kind == HOLD_QKV && i < 2 ? parts[i].rows / s->head_dim : 0;
+            rc = fill(ld, &lin->w, parts[i].first, parts[i].rows, name, heads, err);
+        }
+        if (rc == HOLD_OK)
+            rc = prepare(m, &lin->w, err);
+        if (rc < 0)
+            return rc;
+    }
+    return HOLD_OK;
+}
+
+static int load_weights(struct loader *ld, struct hold_error *err) {
+    struct hold_model *m = ld->m;
+    const struct hold_shape *s = &m->shape;
+    void *p = NULL;
+    int rc = hold_new(&p, (size_t)s->n_layers, sizeof *m->layers, "the layers of a model", err);
+    m->layers = p;
+    if (rc == HOLD_OK)
+        rc = new_param(ld, "embed_tokens", s->vocab, s->d_model, &m->embed, err);
+    if (rc == HOLD_OK)
+        rc = fill(ld, &m->embed, 0, s->vocab, "model.embed_tokens.weight", 0, err);
+    if (rc == HOLD_OK && s->tied)
+        m->head = m->embed;
+    if (rc == HOLD_OK && !s->tied)
+        rc = new_param(ld, "lm_head", s->vocab, s->d_model, &m->head, err);
+    if (rc == HOLD_OK && !s->tied)
+        rc = fill(ld, &m->head, 0, s->vocab, "lm_head.weight", 0, err);
+    if (rc == HOLD_OK)
+        rc = prepare(m, &m->head, err);
+    if (rc == HOLD_OK)
+        rc = new_param(ld, "norm", 1, s->d_model, &m->norm, err);
+    if (rc == HOLD_OK)
+        rc = fill(ld, &m->norm, 0, 1, "model.norm.weight", 0, err);
+    for (int64_t l = 0; rc == HOLD_OK && l < s->n_layers; l++)
+        rc = load_layer(ld, l, err);
+    if (rc == HOLD_OK && ld->bad > 0)
+        rc = hold_fail(err, HOLD_EFORMAT,
+                       "%s: %lld weights are NaN or infinite, the first in tensor '%s'",
+                       ld->files->path, (long long)ld->bad, ld->first_bad);
+    return rc;
+}
+
+/* inv_freq[j] = theta^(-2j/head_dim), in f32 as `transformers` computes it. */
+static int load_rope(struct hold_model *m, struct hold_error *err) {
+    int64_t half = m->shape.head_dim / 2;
+    float inv[512];
+    if (half > 512)
+        return hold_fail(err, HOLD_EUNSUPPORTED, "heads of width %lld are not supported",
+                         (long long)m->shape.head_dim);
+    for (int64_t j = 0; j < half; j++) {
+        float exponent = (float)(2 * j) / (float)m->shape.head_dim;
+        inv[j] = 1.0f / powf((float)m->shape.rope_theta, exponent);
+    }
+    int rc = m->device->k->alloc(m->device, half * 4, &m->inv_freq, err);
+    if (rc == HOLD_OK)
+        m->device->k->write(m->device, m->inv_freq, inv, half * 4);
+    return rc;
+}
+
+static int copy_text(char **to, const char *from, struct hold_error *err) {
+    if (from == NULL)
+        return HOLD_OK;
+    *to = hold_strdup(from);
+    return *to == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a model's texts") : HOLD_OK;
+}
+
+static int take_text_side(struct hold_model *m, struct hold_model_files *f,
+                          struct hold_error *err) {
+    int rc = copy_text(&m->bos_token, f->bos_token, err);
+    if (rc == HOLD_OK)
+        rc = copy_text(&m->eos_token, f->eos_token, err);
+    if (rc == HOLD_OK && f->chat_template != NULL)
+        rc = hold_template_new(&m->chat, f->chat_template, f->path, err);
+    if (rc < 0)
+        return rc;
+    m->tokenizer = f->tokenizer; /* taken over */
+    f->tokenizer = NULL;
+    m->n_eos_ids = f->n_eos_ids;
+    memcpy(m->eos_ids, f->eos_ids, sizeof m->eos_ids);
+    memcpy(m->content_id, f->content_id, sizeof m->content_id);
+    return HOLD_OK;
+}
+
+int hold_model_load(struct hold_model *m, const char *path, struct hold_device *device,
+                    const struct hold_ctx *ctx, struct hold_error *err) {
+    *m = (struct hold_model){.device = device};
+    struct hold_model_files files = {0};
+    struct loader ld = {.m = m, .files = &files};
+    int rc = hold_model_files_open(&files, path, err);
+    if (rc < 0)
+        return rc;
+    hold_log(ctx, HOLD_DEBUG, "model", "loading %s", path);
+    m->shape = files.shape;
+    rc = copy_text(&m->path, path, err);
+    if (rc == HOLD_OK)
+        rc = load_weights(&ld, err);
+    if (rc == HOLD_OK)
+        rc = load_rope(m, err);
+    if (rc == HOLD_OK)
+        rc = take_text_side(m, &files, err);
+    if (rc == HOLD_OK)
+        rc = device->k->sync(device, err);
+    hold_free(ld.host);
+    hold_model_files_release(&files);
+    if (rc < 0)
+        hold_model_release(m);
+    return rc;
+}
+
+int hold_model_dry(struct hold_model *out, const struct hold_model *like, struct hold_device *dry,
+                   struct hold_error *err) {
+    *out = (struct hold_model){.device = dry, .shape = like->shape};
+    struct loader ld = {.m = out};
+    int rc = load_weights(&ld, err);
+    if (rc == HOLD_OK)
+        rc = load_rope(out, err);
+    if (rc == HOLD_OK && like->lora)
+        rc = hold_model_add_lora(out, &like->lora_config, err);
+    if (rc == HOLD_OK && like->full)
+        rc = hold_model_make_full(out, err);
+    if (rc < 0)
+        hold_model_release(out);
+    return rc;
+}
+
+static void drop_param(struct hold_model *m, struct hold_param *p) {
+    if (p->weight != NULL)
+        m->device->k->weight_free(m->device, p->weight);
+    if (p->flat < 0 && !hold_ptr_null(p->value.data))
+        m->device->k->release(m->device, p->value.data);
+    *p = (struct hold_param){.flat = -1};
+}
+
+void hold_model_release(struct hold_model *m) {
+    if (m->device == NULL)
+        return;
+    if (m->shape.tied) { /* the head shares the embedding's memory, not its prepared weight */
+        if (m->head.weight != NULL)
+            m->device->k->weight_free(m->device, m->head.weight);
+    } else {
+        drop_param(m, &m->head);
+    }
+    drop_param(m, &m->embed);
+    drop_param(m, &m->norm);
+    for (int64_t l = 0; m->layers != NULL && l < m->shape.n_layers; l++) {
+        drop_param(m, &m->layers[l].norm_attention);
+        drop_param(m, &m->layers[l].norm_mlp);
+        for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++)
+            drop_param(m, &m->layers[l].linear[kind].w);
+    }
+    if (!hold_ptr_null(m->inv_freq))
+        m->device->k->release(m->device, m->inv_freq);
+    if (!hold_ptr_null(m->flat))
+        m->device->k->release(m->device, m->flat);
+    hold_free(m->layers);
+    hold_free(m->names);
+    hold_tokenizer_free(m->tokenizer);
+    hold_template_free(m->chat);
+    hold_free(m->bos_token);
+    hold_free(m->eos_token);
+    hold_free(m->path);
+    json_decref(m->profile);
+    *m = (struct hold_model){0};
+}
+
+int64_t hold_model_matrix_params(const struct hold_model *m) {
+    int64_t sum = m->shape.vocab * m->shape.d_model;
+    for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++) {
+        int64_t out, in;
+        hold_model_fused(&m->shape, (enum hold_linear_kind)kind, &out, &in);
+        sum += m->shape.n_layers * out * in;
+    }
+    return sum;
+}

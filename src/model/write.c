@@ -1,0 +1,131 @@
+/* write.c: a model's matrices by their Hugging Face names, and the folder made of them. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/model.h"
+#include "model/parts.h"
+
+static int name_vector(const struct hold_param *p, const char *name,
+                       int (*each)(void *, const struct hold_named *, struct hold_error *),
+                       void *user, struct hold_error *err) {
+    struct hold_named n = {.value = p->value, .flat = p->flat, .vector = p->value.rows == 1};
+    snprintf(n.name, sizeof n.name, "%s", name);
+    return each(user, &n, err);
+}
+
+static int name_layer(const struct hold_model *m, int64_t l,
+                      int (*each)(void *, const struct hold_named *, struct hold_error *),
+                      void *user, struct hold_error *err) {
+    const struct hold_layer *layer = &m->layers[l];
+    char name[128];
+    snprintf(name, sizeof name, "model.layers.%lld.input_layernorm.weight", (long long)l);
+    int rc = name_vector(&layer->norm_attention, name, each, user, err);
+    snprintf(name, sizeof name, "model.layers.%lld.post_attention_layernorm.weight", (long long)l);
+    if (rc == HOLD_OK)
+        rc = name_vector(&layer->norm_mlp, name, each, user, err);
+    for (int kind = 0; rc == HOLD_OK && kind < HOLD_LINEAR_KINDS; kind++) {
+        const struct hold_param *w = &layer->linear[kind].w;
+        struct hold_part parts[HOLD_LORA_PARTS];
+        int n = hold_model_parts(&m->shape, (enum hold_linear_kind)kind, parts);
+        for (int i = 0; rc == HOLD_OK && i < n; i++) {
+            struct hold_named named = {
+                .value = hold_tensor_rows(w->value, parts[i].first, parts[i].rows), .flat = -1};
+            if (w->flat >= 0)
+                named.flat = w->flat + parts[i].first * w->value.cols;
+            snprintf(named.name, sizeof named.name, "model.layers.%lld.%s.weight", (long long)l,
+                     parts[i].module);
+            rc = each(user, &named, err);
+        }
+    }
+    return rc;
+}
+
+int hold_model_each(const struct hold_model *m,
+                    int (*each)(void *user, const struct hold_named *named, struct hold_error *err),
+                    void *user, struct hold_error *err) {
+    int rc = name_vector(&m->embed, "model.embed_tokens.weight", each, user, err);
+    for (int64_t l = 0; rc == HOLD_OK && l < m->shape.n_layers; l++)
+        rc = name_layer(m, l, each, user, err);
+    if (rc == HOLD_OK)
+        rc = name_vector(&m->norm, "model.norm.weight", each, user, err);
+    if (rc == HOLD_OK && !m->shape.tied)
+        rc = name_vector(&m->head, "lm_head.weight", each, user, err);
+    return rc;
+}
+
+bool hold_model_find(const struct hold_model *m, const char *module, struct hold_tensor *out) {
+    char name[128];
+    for (int64_t l = 0; l < m->shape.n_layers; l++)
+        for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++) {
+            struct hold_part parts[HOLD_LORA_PARTS];
+            int n = hold_model_parts(&m->shape, (enum hold_linear_kind)kind, parts);
+            for (int i = 0; i < n; i++) {
+                snprintf(name, sizeof name, "model.layers.%lld.%s", (long long)l, parts[i].module);
+                if (strcmp(name, module) != 0)
+                    continue;
+                *out = hold_tensor_rows(m->layers[l].linear[kind].w.value, parts[i].first,
+                                        parts[i].rows);
+                return true;
+            }
+        }
+    return false;
+}
+
+struct collect {
+    const struct hold_model *m;
+    enum hold_stored_type type;
+    struct hold_to_store *list;
+    char (*names)[128];
+    int64_t n, cap;
+};
+
+static int collect_one(void *user, const struct hold_named *named, struct hold_error *err) {
+    struct collect *c = user;
+    if (c->n == c->cap) {
+        int64_t cap = c->cap == 0 ? 64 : c->cap * 2;
+        struct hold_to_store *list = hold_realloc(c->list, (size_t)cap * sizeof *list);
+        if (list == NULL)
+            return hold_fail(err, HOLD_ENOMEMORY, "no memory for a list of tensors");
+        c->list = list;
+        char(*names)[128] = hold_realloc(c->names, (size_t)cap * sizeof *names);
+        if (names == NULL)
+            return hold_fail(err, HOLD_ENOMEMORY, "no memory for a list of tensors");
+        c->names = names;
+        c->cap = cap;
+    }
+    int64_t n = named->value.rows * named->value.cols;
+    float *data = hold_malloc((size_t)n * sizeof *data);
+    if (data == NULL)
+        return hold_fail(err, HOLD_ENOMEMORY, "no memory for tensor '%s'", named->name);
+    c->m->device->k->read(c->m->device, data, named->value.data, n * 4);
+    memcpy(c->names[c->n], named->name, sizeof named->name);
+    struct hold_to_store *t = &c->list[c->n++];
+    *t = (struct hold_to_store){.type = c->type,
+                                .n_dims = 2,
+                                .data = data,
+                                .dim = {named->value.rows, named->value.cols, 1, 1}};
+    if (named->vector) {
+        t->n_dims = 1;
+        t->dim[0] = named->value.cols;
+        t->dim[1] = 1;
+    }
+    return HOLD_OK;
+}
+
+int hold_model_write(const struct hold_model *m, const struct hold_model_files *from,
+                     enum hold_stored_type type, const char *dir, struct hold_error *err) {
+    struct collect c = {.m = m, .type = type};
+    int rc = m->device->k->sync(m->device, err);
+    if (rc == HOLD_OK)
+        rc = hold_model_each(m, collect_one, &c, err);
+    for (int64_t i = 0; i < c.n; i++)
+        c.list[i].name = c.names[i];
+    if (rc == HOLD_OK)
+        rc = hold_model_folder_write(dir, from, c.list, c.n, err);
+    for (int64_t i = 0; i < c.n; i++)
+        hold_free((void *)c.list[i].data);
+    hold_free(c.list);
+    hold_free(c.names);
+    return rc;
+}

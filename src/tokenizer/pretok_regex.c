@@ -1,0 +1,153 @@
+/* pretok_regex.c: pre-tokenizer patterns without a scanner, matched by PCRE2 under limits. */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "tokenizer/pretok.h"
+
+enum { PATTERN_MAX = 4096 };
+/* A match is first tried with FIRST steps; each further try, with 16 times more, is paid from the
+ * text's budget.  So a text costs at most FIRST steps a byte and the budget. */
+enum { FIRST = 1000, BUDGET_BASE = 1 << 26, BUDGET_PER_BYTE = 256 };
+
+struct hold_regex {
+    pcre2_code *code;
+    char *where;
+};
+
+/* Escapes that Oniguruma and PCRE2 understand alike (with UTF and UCP). */
+static bool same_escape(char c) {
+    if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')) {
+        return strchr("pPsSdDrntfx", c) != NULL;
+    }
+    return (unsigned char)c < 0x80;
+}
+
+/* The pattern uses only what both engines read alike, else the offender is named. */
+static int check_syntax(const char *pattern, const char *where, struct hold_error *err) {
+    bool in_class = false;
+    for (const char *p = pattern; *p != '\0'; p++) {
+        if (*p == '\\') {
+            p++;
+            if (*p == '\0' || !same_escape(*p)) {
+                return hold_fail(err, HOLD_EUNSUPPORTED,
+                                 "%s: pattern uses \\%c, which is not supported", where,
+                                 *p == '\0' ? ' ' : *p);
+            }
+        } else if (in_class && (*p == '[' || (*p == '&' && p[1] == '&'))) {
+            return hold_fail(err, HOLD_EUNSUPPORTED,
+                             "%s: pattern uses a class within a class, which is not supported",
+                             where);
+        } else if (!in_class && *p == '(' && p[1] == '?' &&
+                   (strchr(":!=<>i#", p[2]) == NULL || (p[2] == 'i' && p[3] != ':'))) {
+            return hold_fail(err, HOLD_EUNSUPPORTED,
+                             "%s: pattern uses (?%c, which is not supported", where, p[2]);
+        } else if (*p == '[' && !in_class) {
+            in_class = true;
+            p += p[1] == '^' ? 1 : 0;
+            p += p[1] == ']' ? 1 : 0;
+        } else if (*p == ']') {
+            in_class = false;
+        } else if (!in_class && *p == '(' && p[1] == '*') {
+            return hold_fail(err, HOLD_EUNSUPPORTED,
+                             "%s: pattern uses a (*VERB), which is not supported", where);
+        }
+    }
+    return HOLD_OK;
+}
+
+int hold_regex_new(struct hold_regex **out, const char *pattern, const char *where,
+                   struct hold_error *err) {
+    *out = NULL;
+    if (strlen(pattern) > PATTERN_MAX) {
+        return hold_fail(err, HOLD_EUNSUPPORTED, "%s: pattern of %zu bytes, at most %d are taken",
+                         where, strlen(pattern), PATTERN_MAX);
+    }
+    int rc = check_syntax(pattern, where, err);
+    struct hold_regex *r = NULL;
+    if (rc == HOLD_OK) {
+        rc = hold_new((void **)&r, 1, sizeof *r, "pattern", err);
+    }
+    if (rc != HOLD_OK) {
+        return rc;
+    }
+    int code = 0;
+    PCRE2_SIZE offset = 0;
+    r->code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
+                            PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &offset, NULL);
+    r->where = hold_strdup(where);
+    if (r->code == NULL) {
+        char text[200] = "";
+        pcre2_get_error_message(code, (PCRE2_UCHAR *)text, sizeof text);
+        rc = hold_fail(err, HOLD_EFORMAT, "%s: pattern, offset %zu: %s", where, (size_t)offset,
+                       text);
+    } else if (r->where == NULL) {
+        rc = hold_fail(err, HOLD_ENOMEMORY, "out of memory for a pattern");
+    } else {
+        uint32_t empty = 0;
+        pcre2_pattern_info(r->code, PCRE2_INFO_MATCHEMPTY, &empty);
+        if (empty != 0) {
+            rc = hold_fail(err, HOLD_EUNSUPPORTED,
+                           "%s: pattern can match nothing, which is not supported", where);
+        }
+    }
+    if (rc != HOLD_OK) {
+        hold_regex_free(r);
+        return rc;
+    }
+    *out = r;
+    return HOLD_OK;
+}
+
+void hold_regex_free(struct hold_regex *r) {
+    if (r != NULL) {
+        pcre2_code_free(r->code);
+        hold_free(r->where);
+        hold_free(r);
+    }
+}
+
+size_t hold_regex_budget(size_t n) {
+    return n > (SIZE_MAX - BUDGET_BASE) / BUDGET_PER_BYTE ? SIZE_MAX
+                                                          : BUDGET_BASE + n * BUDGET_PER_BYTE;
+}
+
+int hold_regex_find(const struct hold_regex *r, const char *text, size_t at, size_t n,
+                    size_t *budget, bool *found, size_t *begin, size_t *end,
+                    struct hold_error *err) {
+    *found = false;
+    pcre2_match_context *limits = pcre2_match_context_create(NULL);
+    pcre2_match_data *data = pcre2_match_data_create_from_pattern(r->code, NULL);
+    int rc = HOLD_OK;
+    if (limits == NULL || data == NULL) {
+        rc = hold_fail(err, HOLD_ENOMEMORY, "out of memory for a pattern");
+        goto cleanup;
+    }
+    pcre2_set_heap_limit(limits, 64 * 1024); /* KiB */
+    int got = PCRE2_ERROR_MATCHLIMIT;
+    for (size_t steps = FIRST;; steps *= 16) {
+        pcre2_set_match_limit(limits, (uint32_t)steps);
+        pcre2_set_depth_limit(limits, (uint32_t)steps);
+        got = pcre2_match(r->code, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK, data, limits);
+        bool over = got == PCRE2_ERROR_MATCHLIMIT || got == PCRE2_ERROR_DEPTHLIMIT;
+        if (!over || steps * 16 > *budget || steps > UINT32_MAX / 16) {
+            break;
+        }
+        *budget -= steps * 16;
+    }
+    if (got >= 0) {
+        const PCRE2_SIZE *spans = pcre2_get_ovector_pointer(data);
+        *found = true;
+        *begin = spans[0];
+        *end = spans[1];
+    } else if (got != PCRE2_ERROR_NOMATCH) {
+        rc = hold_fail(err, HOLD_EDATA,
+                       "%s: pattern needs too many steps at byte %zu of a text of %zu bytes",
+                       r->where, at, n);
+    }
+cleanup:
+    pcre2_match_data_free(data);
+    pcre2_match_context_free(limits);
+    return rc;
+}

@@ -1,0 +1,54 @@
+/* template.h: chat templates: the Jinja subset that real templates use, rendered to text that
+ * knows for every byte where it came from, so that no text of a message can become a control token
+ * and training knows which bytes the assistant said.
+ */
+#ifndef HOLD_TOKENIZER_TEMPLATE_H
+#define HOLD_TOKENIZER_TEMPLATE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "base/str.h"
+#include "tokenizer/tokenizer.h"
+
+struct hold_template;
+
+/* Compile.  Errors name the line of the template.  `name` is for messages. */
+int hold_template_new(struct hold_template **out, const char *source, const char *name,
+                      struct hold_error *err);
+void hold_template_free(struct hold_template *t);
+const char *hold_template_source(const struct hold_template *t);
+
+/* Rendered text: bytes, and for each byte the message it came from (-1: the template itself) and
+ * whether it lies in a {% generation %} block. */
+struct hold_rendered {
+    struct hold_str text;
+    int32_t *message;          /* text.len entries */
+    unsigned char *generation; /* text.len entries */
+    bool has_generation;       /* the template marks its generation blocks */
+};
+void hold_rendered_release(struct hold_rendered *r);
+
+struct hold_render_options {
+    bool add_generation_prompt;
+    const char *bos_token, *eos_token; /* text, or NULL */
+    const json_t *extra;               /* further variables (tools, ...); object or NULL */
+    int64_t now;                       /* Unix time for strftime_now */
+};
+/* `messages`: array of {"role","content",...}.  Budgets: depth 64, 1e6 steps, 4 MiB of output. */
+int hold_template_render(const struct hold_template *t, const json_t *messages,
+                         const struct hold_render_options *options, struct hold_rendered *out,
+                         struct hold_error *err);
+
+/* Tokenise what was rendered.  `said` (may be NULL) receives for every id the index of the
+ * assistant message it belongs to as trained text, or -1: tokens that begin inside an assistant
+ * message's content (or a generation block), and the end-of-turn control token that directly
+ * follows that content. */
+int hold_template_tokenize(const struct hold_tokenizer *tok, const struct hold_rendered *r,
+                           const json_t *messages, struct hold_ids *ids, struct hold_ids *said,
+                           struct hold_error *err);
+
+#endif
