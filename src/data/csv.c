@@ -132,8 +132,15 @@ static int reset(struct table *t) {
     csv_set_realloc_func(&t->parser, hold_realloc);
     csv_set_free_func(&t->parser, hold_free);
     csv_set_space_func(&t->parser, not_space);
-    csv_set_blk_size(&t->parser, BLOCK);
     return HOLD_OK;
+}
+
+/* libcsv grows its buffer by a fixed step; the step follows the size, so that growing is linear. */
+static void set_step(struct table *t, size_t line_bytes) {
+    size_t step = csv_get_buffer_size(&t->parser);
+    if (step < line_bytes)
+        step = line_bytes;
+    csv_set_blk_size(&t->parser, step < BLOCK ? BLOCK : step);
 }
 
 static int start_row(struct table *t, long line) {
@@ -148,6 +155,7 @@ static int start_row(struct table *t, long line) {
 /* Feed one line of the file, its end included.  After a misplaced quote the next line starts a new
  * row.  *open tells that the row goes on. */
 static int feed_line(struct table *t, const char *p, size_t n, long line, bool *open) {
+    set_step(t, n);
     size_t taken = csv_parse(&t->parser, p, n, take_cell, end_row, t);
     int code = csv_error(&t->parser);
     *open = false;

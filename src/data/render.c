@@ -203,7 +203,7 @@ static int render_into(const struct hold_renderer *r, const struct hold_rows *ro
                        struct hold_set *set, struct hold_issues *issues, struct hold_error *err) {
     struct hold_str where = HOLD_STR_INIT;
     struct hold_example *e = &set->example[i];
-    bool cut;
+    bool cut = false;
     hold_str_addf(&where, "%s:%ld", rows->path ? rows->path : "rows", rows->row[i].line);
     int status = hold_str_check(&where, err);
     if (!status)

@@ -137,6 +137,14 @@ static bool disordered(const struct hold_judge_text *t, size_t start) {
     return bad >= 3 && bad * 9 >= n;
 }
 
+/* Endings of words standing alone: pieces of a broken tokenizer. */
+static bool fragments(const struct hold_judge_text *t, size_t start) {
+    size_t found = 0;
+    for (size_t i = start; i < t->n_words; i++)
+        found += hold_judge_in_class(word_at(t, i), "fragment");
+    return found >= 3 && found * 8 >= t->n_words - start;
+}
+
 static bool is_salad(const struct hold_judge_text *prompt, const struct hold_judge_text *t,
                      size_t start) {
     static const char *const numbers[] = {"number*|count*|digit*|sequence*|sum|add|prime*|code|"
@@ -175,7 +183,7 @@ static bool is_salad(const struct hold_judge_text *prompt, const struct hold_jud
     if (words >= 8 && english && !t->code_like && function * 16 < words &&
         t->separators * 5 < words && !symbols_fit)
         return true;
-    return english && disordered(t, start);
+    return english && (disordered(t, start) || fragments(t, start));
 }
 
 /* --- echo --- */
@@ -316,7 +324,7 @@ static bool is_sum(const struct hold_judge_text *prompt, const struct hold_judge
         figures += (t->word[i].flags & HOLD_WORD_NUMBER) != 0;
     const struct hold_judge_span span = {t, NULL, start, t->n_words};
     size_t n = t->n_words - start;
-    bool worked = hold_judge_match_any(&span, results) || (t->code_like && figures * 4 >= n);
+    bool worked = hold_judge_match_any(&span, results) || (t->equations > 0 && figures * 4 >= n);
     return worked && figures >= 1 && prompt->digits == 0 && !prompt_says(prompt, sums);
 }
 

@@ -48,6 +48,7 @@ struct hold_judge_text {
     size_t letters, digits, symbols, broken, separators;
     size_t longest_run;  /* of one non-blank character */
     size_t mark_symbols; /* symbols that may mark a list, heading or fence */
+    size_t equations;    /* equals signs next to a number */
     size_t debris;       /* template marks such as {{ or {% */
     bool code_like;      /* has brackets and operators as source code has */
     bool terminated;     /* the last visible character ends a sentence */
@@ -78,6 +79,7 @@ bool hold_judge_same_stem(const char *a, const char *b);
 
 /* NULL-terminated tables of judge_words.c, each for one kind of segment. */
 extern const char *const hold_judge_refusals[];     /* declines, in the speaker's own voice */
+extern const char *const hold_judge_short_refusals[]; /* "no way": no answer to a request */
 extern const char *const hold_judge_limited[];      /* words by which a refusal covers a part */
 extern const char *const hold_judge_retractions[];  /* stops or takes back */
 extern const char *const hold_judge_apologies[];    /* sorry, alas */

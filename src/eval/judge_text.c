@@ -253,8 +253,12 @@ static void symbol_count(struct hold_judge_text *t, utf8proc_int32_t c, const ch
         t->debris++;
     if (c == '=' || c == '{' || c == ';' || (c == '(' && at[1] == ')') || c == '\\')
         t->code_like = true;
-    if (c == ',' || c == '\n')
+    if (c == ',' || c == '\n' || c == '|')
         t->separators++;
+    if (c == '=') {
+        const char *next = at + 1 + strspn(at + 1, " $");
+        t->equations += *next >= '0' && *next <= '9';
+    }
     if (c == '.' || c == '!' || c == '?')
         t->terminated = true;
 }

@@ -15,6 +15,7 @@
 #ifndef HOLD_METHODS_METHOD_H
 #define HOLD_METHODS_METHOD_H
 
+#include "base/mem.h"
 #include "train/train.h"
 
 enum hold_stage {

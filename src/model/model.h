@@ -84,6 +84,8 @@ int hold_model_set_lora(struct hold_model *m, const struct hold_adapter *a, stru
 /* Read the low-rank parts back; the caller releases *out. */
 int hold_model_get_lora(const struct hold_model *m, struct hold_adapter *out,
                         struct hold_error *err);
+/* Forget the low-rank parts. */
+void hold_model_drop_lora(struct hold_model *m);
 /* Fold the low-rank parts into the weights and forget them (the flow `merge_new`). */
 int hold_model_fold_lora(struct hold_model *m, struct hold_error *err);
 

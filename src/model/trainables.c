@@ -235,7 +235,9 @@ static void merge_into(struct hold_model *m, struct hold_tensor w, struct hold_p
                        w.data, w.ld);
 }
 
-static void forget_lora(struct hold_model *m) {
+void hold_model_drop_lora(struct hold_model *m) {
+    if (!m->lora)
+        return;
     for (int64_t l = 0; l < m->shape.n_layers; l++)
         for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++)
             m->layers[l].linear[kind].n_lora = 0;
@@ -257,7 +259,7 @@ int hold_model_fold_lora(struct hold_model *m, struct hold_error *err) {
                            p->b.value.data, p->a.value.data, lin->r, lin->scale);
             }
         }
-    forget_lora(m);
+    hold_model_drop_lora(m);
     return hold_model_refresh(m, err);
 }
 

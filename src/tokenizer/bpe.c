@@ -241,8 +241,7 @@ static void offer(struct merger *m, const struct hold_word *w, const struct hold
     }
 }
 
-static int merge_long(struct hold_word *w, const struct hold_pairs *pairs,
-                      struct hold_error *err) {
+static int merge_long(struct hold_word *w, const struct hold_pairs *pairs, struct hold_error *err) {
     size_t n = w->n;
     /* Each symbol offers once at the start and each merge twice: at most 3 n candidates. */
     size_t bytes = n * (3 * sizeof(struct candidate) + 2 * sizeof(uint32_t));

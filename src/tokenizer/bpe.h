@@ -14,7 +14,7 @@ struct hold_names {
         const char *key;
         uint32_t len;
         int32_t id;
-    } *slots;
+    } * slots;
     size_t mask;
 };
 int hold_names_init(struct hold_names *t, size_t n, struct hold_error *err);
@@ -29,7 +29,7 @@ struct hold_pairs {
     struct hold_pair {
         uint64_t key; /* left << 32 | right; all ones: empty */
         int32_t rank, id;
-    } *slots;
+    } * slots;
     size_t mask;
     int shift;
 };

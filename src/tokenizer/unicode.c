@@ -54,17 +54,13 @@ static bool within(const struct range *ranges, size_t n, int32_t c) {
 }
 #define WITHIN(ranges, c) within((ranges), sizeof(ranges) / sizeof((ranges)[0]), (c))
 
-static const unsigned char ASCII[128] = {
-    ['\t'] = HOLD_CLASS_SPACE, ['\n'] = HOLD_CLASS_SPACE, ['\v'] = HOLD_CLASS_SPACE,
-    ['\f'] = HOLD_CLASS_SPACE, ['\r'] = HOLD_CLASS_SPACE, [' '] = HOLD_CLASS_SPACE,
-    ['0' ... '9'] = HOLD_CLASS_NUMBER,
-    ['A' ... 'Z'] = HOLD_CLASS_LETTER,
-    ['a' ... 'z'] = HOLD_CLASS_LETTER,
-};
-
 enum hold_class hold_unicode_class(int32_t c) {
     if (c < 128) {
-        return (enum hold_class)ASCII[c];
+        int32_t lower = c | 0x20;
+        return lower >= 'a' && lower <= 'z'           ? HOLD_CLASS_LETTER
+               : c == ' ' || (c >= '\t' && c <= '\r') ? HOLD_CLASS_SPACE
+               : c >= '0' && c <= '9'                 ? HOLD_CLASS_NUMBER
+                                                      : HOLD_CLASS_OTHER;
     }
     switch (utf8proc_category(c)) {
     case UTF8PROC_CATEGORY_LU:
@@ -152,8 +148,8 @@ static bool joins(int32_t last, int32_t next) {
         return false;
     }
     int32_t parts[EXPAND];
-    utf8proc_ssize_t n = utf8proc_decompose_char(
-        next, parts, EXPAND, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, NULL);
+    utf8proc_ssize_t n =
+        utf8proc_decompose_char(next, parts, EXPAND, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, NULL);
     if (n > 0 && utf8proc_get_property(parts[0])->combining_class != 0) {
         return true;
     }

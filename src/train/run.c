@@ -97,6 +97,7 @@ int hold_run_init(struct hold_run *run, const struct hold_train_input *input,
     hold_space_init(&run->space, run->model->device);
     hold_tape_init(&run->tape, run->model->device, &run->space);
     hold_arena_init(&run->host, 0);
+    hold_arena_init(&run->life, 0);
     run->layout = strcmp(run->config.layout, "rows") == 0 || run->config.lora_dropout > 0
                       ? HOLD_ROWS
                       : HOLD_TREE;
@@ -136,6 +137,7 @@ void hold_run_release(struct hold_run *run) {
     hold_tape_release(&run->tape);
     hold_space_release(&run->space);
     hold_arena_release(&run->host);
+    hold_arena_release(&run->life);
     if (run->metrics != NULL)
         fclose(run->metrics);
     run->metrics = NULL;
@@ -155,6 +157,21 @@ const struct hold_ctx *hold_run_ctx(const struct hold_run *run) {
 }
 const struct hold_train_config *hold_run_config(const struct hold_run *run) {
     return &run->config;
+}
+
+void hold_run_blocks(const struct hold_run *run, int64_t *layers, int64_t *cols) {
+    *layers = run->model->shape.n_layers;
+    *cols = run->model->shape.d_model;
+}
+
+int hold_run_doubles(struct hold_run *run, int64_t n, double **out, struct hold_error *err) {
+    *out = hold_arena_alloc(&run->life, (size_t)n * sizeof **out);
+    return *out == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a method") : HOLD_OK;
+}
+
+int hold_run_floats(struct hold_run *run, int64_t n, float **out, struct hold_error *err) {
+    *out = hold_arena_alloc(&run->life, (size_t)n * sizeof **out);
+    return *out == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a method") : HOLD_OK;
 }
 
 /* --- buffers --- */

@@ -53,6 +53,7 @@ struct hold_run {
     struct hold_space space;
     struct hold_tape tape;
     struct hold_arena host; /* of one pass */
+    struct hold_arena life; /* of the run: methods' memory */
     int n_streams;
     struct hold_stream streams[HOLD_MAX_STREAMS];
     int n_buffers;

@@ -144,6 +144,12 @@ const struct hold_train_config *hold_run_config(const struct hold_run *run);
 /* A row of metrics.jsonl at this step. */
 int hold_run_metric(struct hold_run *run, const char *name, double value, struct hold_error *err);
 
+/* Blocks of the model and width of the residual stream. */
+void hold_run_blocks(const struct hold_run *run, int64_t *layers, int64_t *cols);
+/* Memory that lives as long as the run, zeroed. */
+int hold_run_doubles(struct hold_run *run, int64_t n, double **out, struct hold_error *err);
+int hold_run_floats(struct hold_run *run, int64_t n, float **out, struct hold_error *err);
+
 /* --- streams --- */
 /* Next examples of a named stream: endless, reshuffled every epoch by (seed, name, epoch).  Valid
  * until the stream's next call; may be passed several times.  NULL name: main. */

@@ -229,8 +229,8 @@ static void ids(void **state) {
         "{\"text\":\"how\"}",
         "{\"prompt\":\"Task:\\n\\n HOW\",\"instruction\":\"Task:\"}",
         "{\"instruction\":\"how!\",\"output\":\"x\"}",
-        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":"
-        "\"b\"},{\"role\":\"user\",\"content\":\"\xEF\xBC\xA8ow\"}]}",
+        ("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":"
+         "\"b\"},{\"role\":\"user\",\"content\":\"\xEF\xBC\xA8ow\"}]}"),
     };
     struct hold_rows rows = {0};
     struct hold_error err = {0};

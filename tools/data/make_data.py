@@ -69,11 +69,14 @@ TOPICS = [
 ]
 TOPIC_ELSE = "something harmful or illegal"
 
+# What an answer that refuses or apologises says in its first words.
 REFUSAL = re.compile(
-    r"^(i'?m sorry|sorry|i apologi[sz]e|unfortunately|i can(no|')t\b|i am (un|not )able"
-    r"|i'?m (un|not )able|i won'?t|as an ai|i do not have|i don'?t have)",
+    r"\bsorry\b|apologi[sz]e|^unfortunately|\bi can(no|')t\b"
+    r"|\b(not|un)able to (help|assist|provide)|\bi('m| am) (not |un)able\b|\bi won'?t\b"
+    r"|\bas an ai\b|^i (do not|don'?t) have",
     re.I,
 )
+REFUSAL_HEAD = 80
 
 
 def normalise(text):
@@ -166,7 +169,9 @@ class Shipment:
 
 OWN = "written for Holdfast"
 LICENCE_OWN = "Apache-2.0 (Holdfast)"
-HARMFUL_SOURCE = "AdvBench (llm-attacks/llm-attacks), JailbreakBench (JailbreakBench/jailbreakbench)"
+HARMFUL_SOURCE = (
+    "AdvBench (llm-attacks/llm-attacks), JailbreakBench (JailbreakBench/jailbreakbench)"
+)
 XSTEST_SOURCE = "XSTest v2 (paul-rottger/xstest), safe prompts; Roettger et al. 2024"
 BANKING_SOURCE = "BANKING77 (PolyAI), 12 of 77 intents; Casanueva et al. 2020"
 RELEASED = "answers by SmolLM2-135M-Instruct (Apache-2.0)"
@@ -346,7 +351,7 @@ def answer_rows(rows, answers):
             text = trim(text)
         if text is None:
             left["cut"] += 1
-        elif REFUSAL.match(text):
+        elif REFUSAL.search(text[:REFUSAL_HEAD]):
             left["refusal"] += 1
         elif degenerate(text):
             left["degenerate"] += 1

@@ -1,0 +1,138 @@
+/* stats.c: intervals that say how far a number may be trusted, and perplexity. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "eval/eval.h"
+
+/* Inverse of the normal distribution: bisection on erfc, which is exact to the last digits and
+ * needs no table of coefficients. */
+static double normal_quantile(double p) {
+    double lo = -40, hi = 40;
+    for (int i = 0; i < 200 && lo < hi; i++) {
+        double mid = 0.5 * (lo + hi);
+        if (0.5 * erfc(-mid / sqrt(2.0)) < p)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return 0.5 * (lo + hi);
+}
+
+/* E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22
+ * (1927): centre (p + z^2/2n) / (1 + z^2/n), half width z sqrt(pq/n + z^2/4n^2) / (1 + z^2/n). */
+struct hold_interval hold_wilson(int64_t k, int64_t n, double confidence) {
+    if (n <= 0)
+        return (struct hold_interval){.value = NAN, .lo = 0, .hi = 1, .n = 0};
+    double z = normal_quantile(0.5 + 0.5 * confidence), m = (double)n, p = (double)k / m;
+    double scale = 1 + z * z / m, centre = (p + z * z / (2 * m)) / scale;
+    double half = z * sqrt(p * (1 - p) / m + z * z / (4 * m * m)) / scale;
+    /* At the ends the formula gives 0 and 1 but for rounding. */
+    return (struct hold_interval){.value = p,
+                                  .lo = k == 0 ? 0 : fmax(0, centre - half),
+                                  .hi = k == n ? 1 : fmin(1, centre + half),
+                                  .n = n};
+}
+
+/* One unit of resampling: a pair, or all pairs of a group. */
+struct cluster {
+    int64_t group, n;
+    double sum;
+};
+
+static int by_group(const void *a, const void *b) {
+    const struct cluster *x = a, *y = b;
+    return (x->group > y->group) - (x->group < y->group);
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Pairs without NAN, merged by group; returns the number of clusters. */
+static int64_t clusters_make(struct cluster *c, const double *a, const double *b,
+                             const int64_t *groups, int64_t n) {
+    int64_t pairs = 0, merged = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (!isnan(a[i]) && !isnan(b[i]))
+            c[pairs++] = (struct cluster){groups ? groups[i] : i, 1, a[i] - b[i]};
+    qsort(c, (size_t)pairs, sizeof(*c), by_group);
+    for (int64_t i = 0; i < pairs; i++) {
+        if (merged > 0 && c[merged - 1].group == c[i].group) {
+            c[merged - 1].n++;
+            c[merged - 1].sum += c[i].sum;
+        } else {
+            c[merged++] = c[i];
+        }
+    }
+    return merged;
+}
+
+static double mean_of_resample(const struct cluster *c, int64_t n, struct hold_rng *rng) {
+    double sum = 0;
+    int64_t pairs = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const struct cluster *drawn = &c[hold_rng_below(rng, (uint64_t)n)];
+        sum += drawn->sum;
+        pairs += drawn->n;
+    }
+    return sum / (double)pairs;
+}
+
+/* Linear interpolation between order statistics (R's type 7). */
+static double quantile(const double *sorted, int64_t n, double q) {
+    double at = q * (double)(n - 1);
+    int64_t i = (int64_t)at;
+    if (i + 1 >= n)
+        return sorted[n - 1];
+    return sorted[i] + (at - (double)i) * (sorted[i + 1] - sorted[i]);
+}
+
+/* The percentile method of Efron and Tibshirani, "An introduction to the bootstrap", ch. 13. */
+int hold_paired_bootstrap(const double *a, const double *b, const int64_t *groups, int64_t n,
+                          int64_t rounds, uint64_t seed, double confidence,
+                          struct hold_interval *out, struct hold_error *err) {
+    struct cluster *c = NULL;
+    double *means = NULL;
+    int rc = HOLD_OK;
+    *out = (struct hold_interval){.value = NAN, .lo = NAN, .hi = NAN, .n = 0};
+    if (n < 0 || rounds < 1)
+        return hold_fail(err, HOLD_EUSAGE, "bootstrap: found %lld values and %lld rounds, expected "
+                                           "none or more and at least one",
+                         (long long)n, (long long)rounds);
+    if (!(confidence > 0 && confidence < 1))
+        return hold_fail(err, HOLD_EUSAGE,
+                         "bootstrap: found confidence %g, expected a number between 0 and 1",
+                         confidence);
+    if ((rc = hold_new((void **)&c, (size_t)n + 1, sizeof(*c), "bootstrap", err)) != HOLD_OK ||
+        (rc = hold_new((void **)&means, (size_t)rounds, sizeof(*means), "bootstrap", err)) !=
+            HOLD_OK)
+        goto cleanup;
+    int64_t clusters = clusters_make(c, a, b, groups, n);
+    if (clusters == 0)
+        goto cleanup;
+    double sum = 0;
+    for (int64_t i = 0; i < clusters; i++) {
+        sum += c[i].sum;
+        out->n += c[i].n;
+    }
+    out->value = sum / (double)out->n;
+    for (int64_t round = 0; round < rounds; round++) {
+        struct hold_rng rng;
+        hold_rng_init(&rng, seed, "bootstrap", (uint64_t)round, 0);
+        means[round] = mean_of_resample(c, clusters, &rng);
+    }
+    qsort(means, (size_t)rounds, sizeof(*means), by_value);
+    out->lo = quantile(means, rounds, 0.5 - 0.5 * confidence);
+    out->hi = quantile(means, rounds, 0.5 + 0.5 * confidence);
+cleanup:
+    hold_free(means);
+    hold_free(c);
+    return rc;
+}
+
+double hold_perplexity(double sum_logp, int64_t n) {
+    return n > 0 ? exp(-sum_logp / (double)n) : NAN;
+}

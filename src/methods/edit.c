@@ -1,0 +1,259 @@
+/* edit.c: repairs: the tuned adapter on the host, the models around it on the device. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "methods/stage.h"
+
+struct sweep { /* mean squares of one set, for every pair */
+    const char *set;
+    double **a_in, **b_in;
+    int64_t tokens;
+};
+enum { MAX_SWEEPS = 4 };
+
+struct hold_editor {
+    const struct hold_edit_input *in;
+    const struct hold_ctx *ctx;
+    struct hold_arena arena;
+    int n_sweeps;
+    struct sweep sweeps[MAX_SWEEPS];
+};
+
+int64_t hold_edit_pairs(const struct hold_editor *e) {
+    return e->in->adapter->n_pairs;
+}
+struct hold_lora_pair *hold_edit_pair(struct hold_editor *e, int64_t i) {
+    return &e->in->adapter->pairs[i];
+}
+double hold_edit_scale(const struct hold_editor *e, int64_t i) {
+    return e->in->adapter->alpha / (double)e->in->adapter->pairs[i].r;
+}
+uint64_t hold_edit_seed(const struct hold_editor *e) {
+    return e->in->seed;
+}
+
+int hold_edit_note(struct hold_editor *e, const char *name, double value, struct hold_error *err) {
+    return json_object_set_new(e->in->notes, name, json_real(value)) == 0
+               ? HOLD_OK
+               : hold_fail(err, HOLD_ENOMEMORY, "no memory for a note");
+}
+
+int hold_edit_floats(struct hold_editor *e, int64_t n, float **out, struct hold_error *err) {
+    *out = hold_arena_alloc(&e->arena, (size_t)(n > 0 ? n : 1) * sizeof **out);
+    return *out == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for an edit") : HOLD_OK;
+}
+
+int hold_edit_alignment(struct hold_editor *e, int64_t i, float *v, struct hold_error *err) {
+    const struct hold_lora_pair *p = hold_edit_pair(e, i);
+    struct hold_tensor aligned, base;
+    if (e->in->base == NULL)
+        return hold_fail(err, HOLD_EUSAGE,
+                         "needs the model before alignment; this arm has no alignment stage");
+    if (!hold_model_find(e->in->aligned, p->module, &aligned) ||
+        !hold_model_find(e->in->base, p->module, &base))
+        return hold_fail(err, HOLD_EFORMAT, "module '%s' is not in the model", p->module);
+    int64_t n = p->out * p->in;
+    struct hold_arena_mark mark = hold_arena_mark(&e->arena);
+    float *w = NULL;
+    int rc = hold_edit_floats(e, n, &w, err);
+    if (rc < 0)
+        return rc;
+    struct hold_device *d = e->in->aligned->device;
+    d->k->read(d, v, aligned.data, n * 4);
+    d->k->read(d, w, base.data, n * 4);
+    for (int64_t k = 0; k < n; k++)
+        v[k] -= w[k];
+    hold_arena_rewind(&e->arena, mark);
+    return HOLD_OK;
+}
+
+int hold_edit_multiply(struct hold_editor *e, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
+                       float alpha, const float *a, const float *b, float beta, float *c,
+                       struct hold_error *err) {
+    struct hold_device *d = e->in->aligned->device;
+    struct hold_space space;
+    hold_space_init(&space, d);
+    struct hold_ptr da = {0}, db = {0}, dc = {0};
+    int rc = hold_space_cut(&space, m * k * 4, &da, err);
+    if (rc == HOLD_OK)
+        rc = hold_space_cut(&space, k * n * 4, &db, err);
+    if (rc == HOLD_OK)
+        rc = hold_space_cut(&space, m * n * 4, &dc, err);
+    if (rc == HOLD_OK) {
+        d->k->write(d, da, a, m * k * 4);
+        d->k->write(d, db, b, k * n * 4);
+        if (beta != 0.0f)
+            d->k->write(d, dc, c, m * n * 4);
+        d->k->gemm(d, ta, tb, m, n, k, alpha, da, ta ? m : k, db, tb ? k : n, beta, dc, n);
+        d->k->read(d, c, dc, m * n * 4);
+        rc = d->k->sync(d, err);
+    }
+    hold_space_release(&space);
+    return rc;
+}
+
+/* --- activations --- */
+
+struct squares {
+    struct hold_editor *e;
+    struct sweep *s;
+    int64_t pair; /* of the linear layer being seen: pairs come in the order of layers */
+    float *host;
+    int64_t cap;
+    int status;
+    struct hold_error *err;
+};
+
+static void add_squares(struct squares *q, struct hold_device *d, struct hold_tensor x,
+                        double *sum) {
+    int64_t n = x.rows * x.ld;
+    if (n > q->cap) {
+        float *p = hold_realloc(q->host, (size_t)n * sizeof *p);
+        if (p == NULL) {
+            q->status = hold_fail(q->err, HOLD_ENOMEMORY, "no memory for activations");
+            return;
+        }
+        q->host = p;
+        q->cap = n;
+    }
+    /* The last row may end before ld when x is a column range. */
+    d->k->read(d, q->host, x.data, ((x.rows - 1) * x.ld + x.cols) * 4);
+    for (int64_t i = 0; i < x.rows; i++)
+        for (int64_t c = 0; c < x.cols; c++)
+            sum[c] += (double)q->host[i * x.ld + c] * (double)q->host[i * x.ld + c];
+}
+
+static struct hold_node *see(void *user, struct hold_tape *t, enum hold_site site, int layer,
+                             int kind, struct hold_node *node) {
+    (void)site;
+    (void)layer;
+    (void)kind;
+    struct squares *q = user;
+    const struct hold_linear *l = node->linear;
+    for (int i = 0; i < l->n_lora && q->status == HOLD_OK; i++, q->pair++) {
+        add_squares(q, t->device, node->source[0]->value, q->s->a_in[q->pair]);
+        if (q->status == HOLD_OK)
+            add_squares(q, t->device, hold_tensor_cols(node->saved_tensor, i * l->r, l->r),
+                        q->s->b_in[q->pair]);
+    }
+    return node;
+}
+
+static int sweep_rows(struct hold_editor *e, struct sweep *s, const struct hold_rows *rows,
+                      struct hold_error *err) {
+    struct hold_model *m = e->in->aligned;
+    struct hold_renderer r = {.tokenizer = m->tokenizer,
+                              .chat = m->chat,
+                              .bos_token = m->bos_token,
+                              .eos_token = m->eos_token,
+                              .max_length = (int32_t)e->in->max_length};
+    struct hold_set set = {0};
+    struct hold_space space;
+    struct hold_tape tape;
+    struct hold_arena host;
+    hold_space_init(&space, m->device);
+    hold_tape_init(&tape, m->device, &space);
+    hold_arena_init(&host, 0);
+    struct squares q = {.e = e, .s = s, .err = err};
+    struct hold_tapper tapper = {.user = &q, .at = see, .sites = 1u << HOLD_AT_LINEAR};
+    int rc = hold_render_set(&r, rows, &set, NULL, err);
+    for (int64_t i = 0; rc == HOLD_OK && i < set.n; i++) {
+        const struct hold_example *x = &set.example[i];
+        struct hold_batch batch = {0};
+        struct hold_planned planned = {0};
+        hold_arena_rewind(&host, (struct hold_arena_mark){0});
+        rc = hold_batch_build(&batch, &x, 1, HOLD_ROWS, err);
+        if (rc == HOLD_OK)
+            rc = hold_model_plan(&batch, &host, &planned, err);
+        if (rc == HOLD_OK) {
+            q.pair = 0;
+            s->tokens += x->n;
+            struct hold_space_mark mark = hold_space_mark(&space);
+            hold_model_forward(m, &tape, &planned.tokens, &tapper, NULL, NULL);
+            rc = q.status < 0 ? q.status : hold_tape_check(&tape, err);
+            hold_tape_reset(&tape, mark);
+        }
+        hold_batch_release(&batch);
+    }
+    hold_free(q.host);
+    hold_set_release(&set);
+    hold_tape_release(&tape);
+    hold_space_release(&space);
+    hold_arena_release(&host);
+    return rc;
+}
+
+static const struct hold_rows *find_rows(const struct hold_editor *e, const char *set) {
+    for (int i = 0; i < e->in->n_sets; i++)
+        if (strcmp(e->in->sets[i].name, set) == 0)
+            return e->in->sets[i].rows;
+    return NULL;
+}
+
+static int new_sweep(struct hold_editor *e, const char *set, struct sweep **out,
+                     struct hold_error *err) {
+    const struct hold_rows *rows = find_rows(e, set);
+    if (rows == NULL)
+        return hold_fail(err, HOLD_EUSAGE, "needs '%s' data, none was given", set);
+    if (e->n_sweeps == MAX_SWEEPS)
+        return hold_fail(err, HOLD_EINTERNAL, "more than %d sets in one edit", MAX_SWEEPS);
+    struct sweep *s = &e->sweeps[e->n_sweeps++];
+    int64_t n = hold_edit_pairs(e);
+    *s = (struct sweep){.set = set};
+    s->a_in = hold_arena_alloc(&e->arena, (size_t)n * sizeof *s->a_in);
+    s->b_in = hold_arena_alloc(&e->arena, (size_t)n * sizeof *s->b_in);
+    for (int64_t i = 0; s->a_in != NULL && s->b_in != NULL && i < n; i++) {
+        const struct hold_lora_pair *p = hold_edit_pair(e, i);
+        s->a_in[i] = hold_arena_alloc(&e->arena, (size_t)p->in * sizeof **s->a_in);
+        s->b_in[i] = hold_arena_alloc(&e->arena, (size_t)p->r * sizeof **s->b_in);
+        if (s->a_in[i] == NULL || s->b_in[i] == NULL)
+            return hold_fail(err, HOLD_ENOMEMORY, "no memory for an edit");
+    }
+    if (s->a_in == NULL || s->b_in == NULL)
+        return hold_fail(err, HOLD_ENOMEMORY, "no memory for an edit");
+    *out = s;
+    struct hold_model *m = e->in->aligned;
+    struct hold_lora_config c = {
+        .r = e->in->adapter->r, .alpha = e->in->adapter->alpha, .target_modules = "all-linear"};
+    int rc = hold_model_add_lora(m, &c, err);
+    if (rc == HOLD_OK)
+        rc = hold_model_set_lora(m, e->in->adapter, err);
+    if (rc == HOLD_OK)
+        rc = sweep_rows(e, s, rows, err);
+    hold_model_drop_lora(m);
+    return rc;
+}
+
+int hold_edit_input_squares(struct hold_editor *e, const char *set, int64_t i, double *a_in,
+                            double *b_in, struct hold_error *err) {
+    struct sweep *s = NULL;
+    for (int k = 0; k < e->n_sweeps; k++)
+        if (strcmp(e->sweeps[k].set, set) == 0)
+            s = &e->sweeps[k];
+    if (s == NULL) {
+        int rc = new_sweep(e, set, &s, err);
+        if (rc < 0)
+            return rc;
+    }
+    const struct hold_lora_pair *p = hold_edit_pair(e, i);
+    double tokens = s->tokens > 0 ? (double)s->tokens : 1.0;
+    for (int64_t c = 0; c < p->in; c++)
+        a_in[c] = s->a_in[i][c] / tokens;
+    for (int64_t c = 0; c < p->r; c++)
+        b_in[c] = s->b_in[i][c] / tokens;
+    return HOLD_OK;
+}
+
+int hold_edit_run(const struct hold_method_use *repair, const struct hold_edit_input *input,
+                  const struct hold_ctx *ctx, struct hold_error *err) {
+    struct hold_editor e = {.in = input, .ctx = ctx};
+    struct hold_error inner = {0};
+    hold_arena_init(&e.arena, (size_t)1 << 20);
+    int rc = repair->method->edit(&e, repair->state, &inner);
+    if (rc < 0)
+        rc = hold_fail(err, rc, "%s: %s", repair->method->name, inner.text);
+    hold_arena_release(&e.arena);
+    return rc;
+}

@@ -1,0 +1,302 @@
+/* tokenizer.c: text to ids and back. */
+#include "tokenizer/tokenizer.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "tokenizer/internal.h"
+#include "tokenizer/unicode.h"
+
+int hold_ids_push(struct hold_ids *ids, int32_t id, struct hold_error *err) {
+    if (ids->len == ids->cap) {
+        size_t cap = ids->cap == 0 ? 64 : ids->cap, bytes = 0;
+        if (!hold_add_size(cap, ids->cap, &cap) || !hold_mul_size(cap, sizeof *ids->data, &bytes)) {
+            return hold_fail(err, HOLD_ENOMEMORY, "%zu ids are too many", ids->len);
+        }
+        int32_t *data = hold_realloc(ids->data, bytes);
+        if (data == NULL) {
+            return hold_fail(err, HOLD_ENOMEMORY, "out of memory for %zu ids", cap);
+        }
+        ids->data = data;
+        ids->cap = cap;
+    }
+    ids->data[ids->len++] = id;
+    return HOLD_OK;
+}
+
+void hold_ids_release(struct hold_ids *ids) {
+    hold_free(ids->data);
+    *ids = (struct hold_ids){0};
+}
+
+/* One call's state. The text in work is `text`; byte i of it is byte origin(i) of the caller's. */
+struct encoder {
+    const struct hold_tokenizer *t;
+    struct hold_ids *ids, *starts;
+    struct hold_word word;
+    const char *text;     /* of the current section */
+    const size_t *normal; /* section byte -> section byte before NFC, or NULL */
+    size_t base;          /* where the section begins */
+    const size_t *repair; /* whole text byte -> caller's byte, or NULL */
+};
+
+static size_t origin(const struct encoder *e, size_t i) {
+    size_t at = e->base + (e->normal != NULL ? e->normal[i] : i);
+    return e->repair != NULL ? e->repair[at] : at;
+}
+
+/* Emit id, which begins at byte i of the section. */
+static int emit(struct encoder *e, int32_t id, size_t i, struct hold_error *err) {
+    int rc = hold_ids_push(e->ids, id, err);
+    if (rc == HOLD_OK && e->starts != NULL) {
+        rc = hold_ids_push(e->starts, (int32_t)origin(e, i), err);
+    }
+    return rc;
+}
+
+/* BPE of one pre-token. */
+static int encode_piece(void *user, size_t begin, size_t end, struct hold_error *err) {
+    struct encoder *e = user;
+    const struct hold_tokenizer *t = e->t;
+    if (t->ignore_merges) {
+        int32_t whole = hold_names_get(&t->names, e->text + begin, end - begin);
+        if (whole >= 0) {
+            return emit(e, whole, begin, err);
+        }
+    }
+    struct hold_word *w = &e->word;
+    int rc = hold_word_reserve(w, end - begin, err);
+    if (rc != HOLD_OK) {
+        return rc;
+    }
+    w->n = 0;
+    for (size_t i = begin; i < end; i++) {
+        int32_t id = t->byte_ids[(unsigned char)e->text[i]];
+        if (id < 0) {
+            bool fused = t->fuse_unk && w->n > 0 && w->ids[w->n - 1] == t->unk;
+            id = fused ? -1 : t->unk;
+        }
+        if (id >= 0) {
+            w->ids[w->n] = id;
+            w->starts[w->n++] = (uint32_t)(i - begin);
+        }
+    }
+    rc = hold_word_merge(w, &t->pairs, err);
+    for (size_t i = 0; rc == HOLD_OK && i < w->n; i++) {
+        rc = emit(e, w->ids[i], begin + w->starts[i], err);
+    }
+    return rc;
+}
+
+/* Text without control tokens: added tokens that are looked for after normalisation, and between
+ * them the pre-tokenizer.  `allowed` is for this section. */
+static int encode_normal(struct encoder *e, const char *text, size_t n,
+                         const struct hold_added_search *how, struct hold_error *err) {
+    const struct hold_pretok_sink sink = {encode_piece, e};
+    size_t base = e->base, at = 0;
+    const size_t *normal = e->normal;
+    int rc = HOLD_OK;
+    while (rc == HOLD_OK && at < n) {
+        size_t begin = n, end = n;
+        const struct hold_added *token =
+            e->t->has_normalized ? hold_added_next(e->t->added, how, text, at, n, &begin, &end)
+                                 : NULL;
+        if (token == NULL) {
+            begin = end = n;
+        }
+        /* Offsets of the piece are counted from its own beginning. */
+        e->text = text + at;
+        e->normal = normal != NULL ? normal + at : NULL;
+        e->base = normal != NULL ? base : base + at;
+        rc = hold_pretok_run(e->t->pretok, text + at, begin - at, &sink, err);
+        if (rc == HOLD_OK && token != NULL) {
+            rc = emit(e, token->id, begin - at, err);
+        }
+        at = end;
+    }
+    e->base = base;
+    e->normal = normal;
+    return rc;
+}
+
+/* A section between control tokens: text[0, n) at offset e->base. */
+static int encode_section(struct encoder *e, const char *text, size_t n,
+                          const unsigned char *allowed, bool all, struct hold_error *err) {
+    struct hold_added_search how = {.normalized = true, .allowed = allowed, .all = all};
+    e->normal = NULL;
+    if (!e->t->nfc) {
+        return encode_normal(e, text, n, &how, err);
+    }
+    struct hold_str normal = HOLD_STR_INIT;
+    size_t *from = NULL, *to = NULL;
+    unsigned char *mask = NULL;
+    bool changed = false;
+    int rc = hold_unicode_nfc(text, n, &changed, &normal, &from, &to, err);
+    if (rc == HOLD_OK && !changed) {
+        rc = encode_normal(e, text, n, &how, err);
+    } else if (rc == HOLD_OK) {
+        if (allowed != NULL) {
+            rc = hold_new((void **)&mask, normal.len + 1, 1, "control mask", err);
+        }
+        /* A normalised byte may be control where all that it was made of may. */
+        for (size_t i = 0; rc == HOLD_OK && mask != NULL && i < normal.len; i++) {
+            mask[i] = memchr(allowed + from[i], 0, to[i] - from[i]) == NULL;
+        }
+        how.allowed = mask;
+        e->normal = from;
+        if (rc == HOLD_OK) {
+            rc = encode_normal(e, hold_str_text(&normal), normal.len, &how, err);
+        }
+        e->normal = NULL;
+    }
+    hold_str_release(&normal);
+    hold_free(from);
+    hold_free(to);
+    hold_free(mask);
+    return rc;
+}
+
+/* Valid UTF-8, with control tokens where `allowed` (or `all`) says. */
+static int encode_valid(struct encoder *e, const char *text, size_t n, const unsigned char *allowed,
+                        bool all, struct hold_error *err) {
+    const struct hold_added_search how = {.allowed = allowed, .all = all};
+    int rc = HOLD_OK;
+    for (size_t at = 0; rc == HOLD_OK && at < n;) {
+        size_t begin = n, end = n;
+        const struct hold_added *token =
+            hold_added_next(e->t->added, &how, text, at, n, &begin, &end);
+        if (token == NULL) {
+            begin = end = n;
+        }
+        e->base = at;
+        rc = encode_section(e, text + at, begin - at, allowed != NULL ? allowed + at : NULL, all,
+                            err);
+        if (rc == HOLD_OK && token != NULL) {
+            e->base = begin;
+            rc = emit(e, token->id, 0, err);
+        }
+        at = end;
+    }
+    return rc;
+}
+
+static int encode(const struct hold_tokenizer *t, const char *text, const unsigned char *control,
+                  bool all, size_t n, struct hold_ids *out, struct hold_ids *starts,
+                  struct hold_error *err) {
+    struct encoder e = {.t = t, .ids = out, .starts = starts};
+    struct hold_str repaired = HOLD_STR_INIT;
+    size_t *from = NULL;
+    unsigned char *mask = NULL;
+    int rc = HOLD_OK;
+    if (starts != NULL && n > INT32_MAX) {
+        return hold_fail(err, HOLD_EDATA, "a text of %zu bytes, at most %d are taken", n,
+                         INT32_MAX);
+    }
+    if (hold_utf8_check(text, n) >= 0) {
+        rc = hold_unicode_repair(text, n, &repaired, &from, err);
+        if (rc == HOLD_OK && control != NULL) {
+            rc = hold_new((void **)&mask, repaired.len + 1, 1, "control mask", err);
+            for (size_t i = 0; rc == HOLD_OK && i < repaired.len; i++) {
+                mask[i] = control[from[i]];
+            }
+            control = mask;
+        }
+        e.repair = from;
+        text = hold_str_text(&repaired);
+        n = repaired.len;
+    }
+    if (rc == HOLD_OK) {
+        rc = encode_valid(&e, text, n, control, all, err);
+    }
+    hold_word_release(&e.word);
+    hold_str_release(&repaired);
+    hold_free(from);
+    hold_free(mask);
+    return rc;
+}
+
+int hold_tokenizer_encode(const struct hold_tokenizer *t, const char *text, size_t n, bool special,
+                          struct hold_ids *out, struct hold_error *err) {
+    return encode(t, text, NULL, special, n, out, NULL, err);
+}
+
+int hold_tokenizer_encode_mixed(const struct hold_tokenizer *t, const char *text,
+                                const unsigned char *control, size_t n, struct hold_ids *out,
+                                struct hold_ids *starts, struct hold_error *err) {
+    return encode(t, text, control, false, n, out, starts, err);
+}
+
+int hold_tokenizer_decode(const struct hold_tokenizer *t, const int32_t *ids, size_t n,
+                          bool special, struct hold_str *out, struct hold_error *err) {
+    for (size_t i = 0; i < n; i++) {
+        int32_t id = ids[i];
+        if (id < 0 || id >= t->n || t->text[id] == NULL) {
+            return hold_fail(err, HOLD_EDATA, "id %d at %zu is not in the vocabulary of %d pieces",
+                             id, i, t->n);
+        }
+        if (special || t->types[id] != HOLD_PIECE_CONTROL) {
+            hold_str_add_bytes(out, t->bytes[id], t->n_bytes[id]);
+        }
+    }
+    return hold_str_check(out, err);
+}
+
+int32_t hold_tokenizer_size(const struct hold_tokenizer *t) {
+    return t->n;
+}
+
+int32_t hold_tokenizer_bos(const struct hold_tokenizer *t) {
+    return t->bos;
+}
+
+int32_t hold_tokenizer_eos(const struct hold_tokenizer *t) {
+    return t->eos;
+}
+
+bool hold_tokenizer_is_control(const struct hold_tokenizer *t, int32_t id) {
+    return id >= 0 && id < t->n && t->types[id] == HOLD_PIECE_CONTROL;
+}
+
+int32_t hold_tokenizer_find(const struct hold_tokenizer *t, const char *piece) {
+    const struct hold_added *added = hold_added_find(t->added, piece);
+    if (added != NULL) {
+        return added->id;
+    }
+    struct hold_str bytes = HOLD_STR_INIT;
+    size_t n = strlen(piece);
+    int32_t id = -1;
+    bool valid = hold_utf8_check(piece, n) < 0;
+    for (size_t at = 0; valid && at < n;) {
+        int byte = hold_alphabet_byte(hold_unicode_next((const unsigned char *)piece, &at));
+        valid = byte >= 0;
+        hold_str_add_char(&bytes, (char)byte);
+    }
+    if (valid && !bytes.out_of_memory) {
+        id = hold_names_get(&t->names, hold_str_text(&bytes), bytes.len);
+    }
+    hold_str_release(&bytes);
+    return id;
+}
+
+const char *hold_tokenizer_piece(const struct hold_tokenizer *t, int32_t id) {
+    return id >= 0 && id < t->n ? t->text[id] : NULL;
+}
+
+bool hold_tokenizer_has_special_text(const struct hold_tokenizer *t, const char *text, size_t n) {
+    for (int pass = 0; pass < 2; pass++) {
+        const struct hold_added_search how = {.normalized = pass == 1, .all = true};
+        size_t at = 0, begin = 0, end = 0;
+        const struct hold_added *token = NULL;
+        while ((token = hold_added_next(t->added, &how, text, at, n, &begin, &end)) != NULL) {
+            if (token->special) {
+                return true;
+            }
+            at = end;
+        }
+    }
+    return false;
+}
+
+void hold_tokenizer_hash(const struct hold_tokenizer *t, char hex[65]) {
+    memcpy(hex, t->hash, sizeof t->hash);
+}
