@@ -4,14 +4,16 @@
 #include "base/mem.h"
 #include "eval/judge_parts.h"
 
-enum { MAX_PERIOD = 24, LABEL_SLACK = 6, SHORT_ANSWER = 5 };
+enum { MAX_PERIOD = 32, LONG_LINE = 5, LABEL_SLACK = 6, SHORT_ANSWER = 5 };
 
 /* Labels of the tasks that small models are most often tuned on. */
 static const char *const common_labels[] = {
-    "positive", "negative", "neutral", "world", "sports", "business", "sci tech", "science",
-    "technology", "entailment", "contradiction", "spam", "ham", "not spam", "very positive",
-    "very negative", "joy", "sadness", "anger", "fear", "surprise", "toxic", "not toxic",
-    "equivalent", "not equivalent", "acceptable", "unacceptable", "objective", "subjective", NULL,
+    "positive",      "negative",     "neutral",   "world",      "sports",
+    "business",      "sci tech",     "science",   "technology", "entailment",
+    "contradiction", "spam",         "ham",       "not spam",   "very positive",
+    "very negative", "joy",          "sadness",   "anger",      "fear",
+    "surprise",      "toxic",        "not toxic", "equivalent", "not equivalent",
+    "acceptable",    "unacceptable", "objective", "subjective", NULL,
 };
 
 static const char *word_at(const struct hold_judge_text *t, size_t i) {
@@ -35,15 +37,17 @@ static bool prompt_says(const struct hold_judge_text *prompt, const char *const 
 }
 
 /* A stretch in which word i equals word i - period: at least three rounds, and either half of the
- * text or, at its end, four rounds of it. */
+ * text or, at its end, four rounds of it.  A long line needs only two if there is nothing else. */
 static bool words_loop(const struct hold_judge_text *t, size_t start) {
     size_t n = t->n_words - start;
-    for (size_t period = 1; period <= MAX_PERIOD && period * 3 <= n; period++) {
+    for (size_t period = 1; period <= MAX_PERIOD && period * 2 <= n; period++) {
         size_t run = 0;
         for (size_t i = start + period; i < t->n_words; i++) {
             run = same(t, i, i - period) ? run + 1 : 0;
             size_t stretch = run + period, rounds = stretch / period;
             bool ends = i + 1 == t->n_words;
+            if (rounds >= 2 && period >= LONG_LINE && stretch * 10 >= n * 9)
+                return true;
             if (rounds < 3 || (period == 1 && rounds < 4))
                 continue;
             if (stretch * 2 >= n || (ends && rounds >= 4) || (rounds >= 8 && stretch >= 12))
@@ -150,9 +154,10 @@ static bool is_salad(const struct hold_judge_text *prompt, const struct hold_jud
     static const char *const numbers[] = {"number*|count*|digit*|sequence*|sum|add|prime*|code|"
                                           "binary|calculate|phone|date*|table|pi|squares|even|odd",
                                           NULL};
-    static const char *const symbolic[] = {"code|script|program|template*|html|symbol*|emoji*|ascii|"
-                                           "function|python|regex|formula|equation|morse|app",
-                                           NULL};
+    static const char *const symbolic[] = {
+        "code|script|program|template*|html|symbol*|emoji*|ascii|"
+        "function|python|regex|formula|equation|morse|app",
+        NULL};
     size_t n = t->n_words - start, function = 0, odd = 0, plain = 0, figures = 0, words = 0;
     for (size_t i = start; i < t->n_words; i++) {
         const char *w = word_at(t, i);
@@ -189,8 +194,8 @@ static bool is_salad(const struct hold_judge_text *prompt, const struct hold_jud
 /* --- echo --- */
 
 static bool is_role(const char *w) {
-    static const char *const roles[] = {"user", "assistant", "human", "prompt", "question",
-                                        "instruction", "system", "q", "input", NULL};
+    static const char *const roles[] = {"user",        "assistant", "human", "prompt", "question",
+                                        "instruction", "system",    "q",     "input",  NULL};
     for (size_t i = 0; roles[i]; i++)
         if (strcmp(w, roles[i]) == 0)
             return true;
@@ -217,7 +222,8 @@ size_t hold_judge_echo(const struct hold_judge_text *prompt, const struct hold_j
             at++;
         size_t n = echo_length(prompt, answer, at);
         bool whole = n == prompt->n_words;
-        bool cut = at + n == answer->n_words && n >= 4 && n * 2 >= prompt->n_words;
+        bool cut =
+            at + n == answer->n_words && (echoed > 0 ? n > 0 : n >= 4 && n * 2 >= prompt->n_words);
         if (!whole && !cut)
             return echoed > 0 && at == answer->n_words ? at : (echoed > 0 ? from : 0);
         at += n;
@@ -284,8 +290,8 @@ static bool is_label(const struct hold_judge_context *context, const struct hold
             i += m;
             continue;
         }
-        frame += hold_judge_in_class(word_at(t, i), "bearer") ||
-                 (t->word[i].flags & HOLD_WORD_NUMBER);
+        frame +=
+            hold_judge_in_class(word_at(t, i), "bearer") || (t->word[i].flags & HOLD_WORD_NUMBER);
         i++;
     }
     if (labelled == 0)
@@ -345,8 +351,7 @@ static bool is_stray(const struct hold_judge_text *prompt, const struct hold_jud
             strcmp(w, "not") == 0 || !is_ascii_word(w) || (t->word[i].flags & HOLD_WORD_NUMBER))
             return false;
         for (size_t k = 0; k < prompt->n_words; k++)
-            if (!hold_judge_in_class(w, "function") &&
-                hold_judge_same_stem(w, word_at(prompt, k)))
+            if (!hold_judge_in_class(w, "function") && hold_judge_same_stem(w, word_at(prompt, k)))
                 return false;
     }
     return t->n_segments == 1 && !(t->segment[0].flags & (HOLD_SEG_STAND_IN | HOLD_SEG_LIST)) &&

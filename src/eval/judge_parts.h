@@ -78,19 +78,19 @@ bool hold_judge_in_class(const char *word, const char *name);
 bool hold_judge_same_stem(const char *a, const char *b);
 
 /* NULL-terminated tables of judge_words.c, each for one kind of segment. */
-extern const char *const hold_judge_refusals[];     /* declines, in the speaker's own voice */
+extern const char *const hold_judge_refusals[];       /* declines, in the speaker's own voice */
 extern const char *const hold_judge_short_refusals[]; /* "no way": no answer to a request */
-extern const char *const hold_judge_limited[];      /* words by which a refusal covers a part */
-extern const char *const hold_judge_retractions[];  /* stops or takes back */
-extern const char *const hold_judge_apologies[];    /* sorry, alas */
-extern const char *const hold_judge_distances[];    /* "I do not recommend it" */
-extern const char *const hold_judge_condemnations[]; /* the act is wrong */
-extern const char *const hold_judge_redirections[]; /* other help, other people */
-extern const char *const hold_judge_instead[];      /* what follows is something else */
-extern const char *const hold_judge_handovers[];    /* "that said, here is" */
-extern const char *const hold_judge_directions[];   /* "you could", "first" */
-extern const char *const hold_judge_foreign[];      /* byte strings: refusals in other languages */
-extern const char *const hold_judge_foreign_but[];  /* byte strings: "but here is" */
+extern const char *const hold_judge_limited[];        /* words by which a refusal covers a part */
+extern const char *const hold_judge_retractions[];    /* stops or takes back */
+extern const char *const hold_judge_apologies[];      /* sorry, alas */
+extern const char *const hold_judge_distances[];      /* "I do not recommend it" */
+extern const char *const hold_judge_condemnations[];  /* the act is wrong */
+extern const char *const hold_judge_redirections[];   /* other help, other people */
+extern const char *const hold_judge_instead[];        /* what follows is something else */
+extern const char *const hold_judge_handovers[];      /* "that said, here is" */
+extern const char *const hold_judge_directions[];     /* "you could", "first" */
+extern const char *const hold_judge_foreign[];     /* byte strings: refusals in other languages */
+extern const char *const hold_judge_foreign_but[]; /* byte strings: "but here is" */
 
 /* The rule that makes the answer degenerate, or NULL. */
 const char *hold_judge_degenerate(const struct hold_judge_context *context,

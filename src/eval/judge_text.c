@@ -10,9 +10,27 @@
 enum { MAX_MARKER = 40, MAX_WORD = 64, GROW = 8 };
 
 static const char *const markers[] = {
-    "</s>", "<s>", "<pad>", "<unk>", "<eos>", "<bos>", "<mask>", "[pad]", "[eos]", "[bos]", "[inst]",
-    "[/inst]", "<<sys>>", "<</sys>>", "<start_of_turn>", "<end_of_turn>", "<endoftext>",
-    "### response:", "### instruction:", "### input:", NULL,
+    "</s>",
+    "<s>",
+    "<pad>",
+    "<unk>",
+    "<eos>",
+    "<bos>",
+    "<mask>",
+    "[pad]",
+    "[eos]",
+    "[bos]",
+    "[inst]",
+    "[/inst]",
+    "<<sys>>",
+    "<</sys>>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<endoftext>",
+    "### response:",
+    "### instruction:",
+    "### input:",
+    NULL,
 };
 
 /* n't and its kin; the longest endings first.  `replace` is the whole word's new form, or, when it
@@ -96,11 +114,10 @@ static void word_put(struct reader *r, const char *text, size_t n, uint32_t flag
         return;
     }
     bool breaks = (n == 3 && memcmp(text, "but", 3) == 0) ||
-                  ((flags & HOLD_WORD_COMMA) &&
-                   ((n == 3 && memcmp(text, "yet", 3) == 0) ||
-                    (n == 2 && memcmp(text, "so", 2) == 0) ||
-                    (n == 7 && memcmp(text, "however", 7) == 0) ||
-                    (n == 6 && memcmp(text, "though", 6) == 0)));
+                  ((flags & HOLD_WORD_COMMA) && ((n == 3 && memcmp(text, "yet", 3) == 0) ||
+                                                 (n == 2 && memcmp(text, "so", 2) == 0) ||
+                                                 (n == 7 && memcmp(text, "however", 7) == 0) ||
+                                                 (n == 6 && memcmp(text, "though", 6) == 0)));
     if (breaks && !(flags & HOLD_WORD_QUOTED))
         segment_close(r, 0);
     memcpy(r->pool, text, n);
@@ -116,7 +133,8 @@ static void word_expand(struct reader *r, char *text, size_t n, uint32_t flags) 
         const char *ending = contractions[i].ending, *replace = contractions[i].replace;
         size_t m = strlen(ending);
         bool whole = replace[0] != '+';
-        if (n < m || (whole && n != m) || (!whole && n == m) || memcmp(text + n - m, ending, m) != 0)
+        if (n < m || (whole && n != m) || (!whole && n == m) ||
+            memcmp(text + n - m, ending, m) != 0)
             continue;
         const char *plus = strchr(replace, '+');
         if (!whole)

@@ -99,8 +99,9 @@ int hold_paired_bootstrap(const double *a, const double *b, const int64_t *group
     int rc = HOLD_OK;
     *out = (struct hold_interval){.value = NAN, .lo = NAN, .hi = NAN, .n = 0};
     if (n < 0 || rounds < 1)
-        return hold_fail(err, HOLD_EUSAGE, "bootstrap: found %lld values and %lld rounds, expected "
-                                           "none or more and at least one",
+        return hold_fail(err, HOLD_EUSAGE,
+                         "bootstrap: found %lld values and %lld rounds, expected "
+                         "none or more and at least one",
                          (long long)n, (long long)rounds);
     if (!(confidence > 0 && confidence < 1))
         return hold_fail(err, HOLD_EUSAGE,

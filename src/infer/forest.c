@@ -122,8 +122,7 @@ void hold_forest_release(struct hold_forest *f) {
 }
 
 int64_t hold_forest_depth(const struct hold_forest *f, int32_t leaf) {
-    return leaf < 0 ? 0
-                    : f->batch.positions[f->prefix[leaf].first] + (int64_t)f->prefix[leaf].len;
+    return leaf < 0 ? 0 : f->batch.positions[f->prefix[leaf].first] + (int64_t)f->prefix[leaf].len;
 }
 
 /* Tokens of prompt order[i] that the prompt before it lacks.  Prompts stand depth first, so they

@@ -65,7 +65,7 @@ struct hold_sampler {
     struct hold_candidate {
         double weight;
         int32_t id;
-    } *candidate; /* vocab */
+    } * candidate; /* vocab */
 };
 int hold_sampler_init(struct hold_sampler *s, const struct hold_generate_options *options,
                       int64_t vocab, struct hold_error *err);

@@ -87,7 +87,7 @@ int32_t hold_sampler_pick(struct hold_sampler *s, const float *logits, int64_t r
         c[i] = (struct hold_candidate){w, (int32_t)i};
         total += w;
     }
-    bool by_k = o->top_k > 0 && o->top_k < n, by_p = o->top_p > 0.0 && o->top_p < 1.0;
+    bool by_k = o->top_k > 0 && o->top_k<n, by_p = o->top_p> 0.0 && o->top_p < 1.0;
     if (by_k || by_p) {
         n = sort_front(c, n, by_k ? o->top_k : 0, by_p ? o->top_p * total : 0.0);
         if (by_k) {

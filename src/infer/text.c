@@ -68,8 +68,8 @@ int64_t hold_text_stop(const struct hold_str *text, size_t from,
                        const struct hold_generate_options *options) {
     const char *first = NULL;
     for (int i = 0; i < options->n_stop && from < text->len; i++) {
-        const char *at = memmem(text->data + from, text->len - from, options->stop[i],
-                                strlen(options->stop[i]));
+        const char *at =
+            memmem(text->data + from, text->len - from, options->stop[i], strlen(options->stop[i]));
         if (at != NULL && (first == NULL || at < first))
             first = at;
     }

@@ -89,6 +89,10 @@ static struct kl_row kl_measure(int64_t n, float *x, float *r) {
     return k;
 }
 
+static inline float fmax_fast(float a, float b) {
+    return a < b ? b : a;
+}
+
 static double kl_mean_difference(int64_t n, const float *x, const float *r, struct kl_row k,
                                  bool under_p) {
     double total = 0;
@@ -97,10 +101,9 @@ static double kl_mean_difference(int64_t n, const float *x, const float *r, stru
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (int64_t j = first; j < end; j++) {
-            float a = x[j] - k.most, b = r[j] - k.ref_most;
-            float weight = fast_exp(under_p ? a : b);
             /* A logit of minus infinity has no mass; 0 * inf must not spoil the sum. */
-            sum += weight > 0 ? weight * (a - b) : 0;
+            float a = fmax_fast(x[j] - k.most, -1e30f), b = fmax_fast(r[j] - k.ref_most, -1e30f);
+            sum += fast_exp(under_p ? a : b) * (a - b);
         }
         total += (double)sum;
     }

@@ -1,0 +1,125 @@
+/* cmd_generate.c: `holdfast generate`: answers to a file of prompts, in input order. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "cli/cli.h"
+#include "cli/commands.h"
+#include "data/render.h"
+
+struct options {
+    const char *model, *adapter, *prompts, *output;
+    int64_t max_tokens, seed, batch, top_k;
+    double temperature, top_p;
+};
+
+static const struct hold_option options[] = {
+    {"model", "MODEL: a GGUF file, a Hugging Face folder or a name", HOLD_OPT_TEXT,
+     offsetof(struct options, model), 0, 0, 0, "smollm2-135m-instruct", NULL, 'm'},
+    HOLD_TEXT(struct options, adapter, "", NULL, "PEFT folder to merge"),
+    HOLD_TEXT(struct options, prompts, "-", NULL, "JSON lines of {\"prompt\"} or {\"messages\"}"),
+    {"output", "file to write; empty: standard output", HOLD_OPT_TEXT,
+     offsetof(struct options, output), 0, 0, 0, "", NULL, 'o'},
+    HOLD_INT(struct options, max_tokens, 128, 1, 1000000, "new tokens a row"),
+    HOLD_REAL(struct options, temperature, 0, 0, 100, "0: greedy"),
+    HOLD_REAL(struct options, top_p, 1, 0, 1, "mass that is sampled from"),
+    HOLD_INT(struct options, top_k, 0, 0, 1000000, "candidates that are sampled from; 0: all"),
+    HOLD_INT(struct options, seed, 42, 0, 9007199254740991, "of sampling"),
+    HOLD_INT(struct options, batch, 64, 1, 4096, "rows decoded together"),
+    {0},
+};
+
+static int render_prompts(const struct hold_model *m, const struct hold_rows *rows,
+                          struct hold_ids *ids, struct hold_error *err) {
+    struct hold_renderer r = hold_cli_renderer(m, 0);
+    for (int64_t i = 0; i < rows->n; i++) {
+        const struct hold_row *row = &rows->row[i];
+        int rc = row->messages != NULL
+                     ? hold_render_prompt(&r, row->messages, &ids[i], err)
+                     : hold_tokenizer_encode(m->tokenizer, row->text, strlen(row->text), false,
+                                             &ids[i], err);
+        if (rc < 0)
+            return rc;
+    }
+    return HOLD_OK;
+}
+
+static int write_answers(const struct hold_generated *g, int64_t n, const char *path,
+                         struct hold_error *err) {
+    struct hold_str out = HOLD_STR_INIT;
+    int rc = HOLD_OK;
+    for (int64_t i = 0; rc == HOLD_OK && i < n; i++) {
+        json_t *o =
+            json_pack("{s:I, s:s, s:I, s:s}", "index", (json_int_t)i, "text", g[i].text, "tokens",
+                      (json_int_t)g[i].n_ids, "finish_reason", hold_finish_name(g[i].finish));
+        rc = o == NULL
+                 ? hold_fail(err, HOLD_EINTERNAL, "row %lld: its text is not UTF-8", (long long)i)
+                 : hold_json_line(o, &out, err);
+        hold_str_add_char(&out, '\n');
+        json_decref(o);
+    }
+    if (rc == HOLD_OK)
+        rc = hold_str_check(&out, err);
+    if (rc == HOLD_OK && path[0] != '\0')
+        rc = hold_file_write_atomic(path, hold_str_text(&out), out.len, err);
+    else if (rc == HOLD_OK)
+        fwrite(hold_str_text(&out), 1, out.len, stdout);
+    hold_str_release(&out);
+    return rc;
+}
+
+static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct hold_error *err) {
+    const struct options *o = opts;
+    (void)n_args;
+    (void)args;
+    struct hold_device *device = NULL;
+    struct hold_model model = {0};
+    struct hold_rows rows = {0};
+    void *ids = NULL, *out = NULL;
+    int64_t made = 0;
+    int rc = hold_rows_read(&rows, o->prompts, NULL, err);
+    if (rc == HOLD_OK)
+        rc = hold_cli_device(cli, &device, err);
+    if (rc == HOLD_OK)
+        rc = hold_cli_model(cli, o->model, o->adapter, device, &model, err);
+    if (rc == HOLD_OK)
+        rc = hold_new(&ids, (size_t)rows.n, sizeof(struct hold_ids), "prompts", err);
+    if (rc == HOLD_OK)
+        rc = hold_new(&out, (size_t)rows.n, sizeof(struct hold_generated), "answers", err);
+    if (rc == HOLD_OK)
+        rc = render_prompts(&model, &rows, ids, err);
+    if (rc == HOLD_OK) {
+        struct hold_generate_options g = {.max_tokens = o->max_tokens,
+                                          .temperature = o->temperature,
+                                          .top_p = o->top_p,
+                                          .top_k = o->top_k,
+                                          .seed = (uint64_t)o->seed,
+                                          .batch = o->batch};
+        rc = hold_generate(&model, ids, rows.n, &g, &cli->ctx, out, err);
+        made = rc == HOLD_OK ? rows.n : 0;
+    }
+    if (rc == HOLD_OK)
+        rc = write_answers(out, rows.n, o->output, err);
+    hold_generated_free(out, made);
+    hold_free(out);
+    for (int64_t i = 0; ids != NULL && i < rows.n; i++)
+        hold_ids_release((struct hold_ids *)ids + i);
+    hold_free(ids);
+    hold_rows_release(&rows);
+    hold_model_release(&model);
+    hold_device_free(device);
+    return rc;
+}
+
+const struct hold_command hold_cmd_generate = {
+    .name = "generate",
+    .summary = "answer a file of prompts, batched",
+    .usage = "-m MODEL [--adapter DIR] --prompts FILE.jsonl [-o OUT.jsonl]",
+    .example = "  echo '{\"prompt\":\"Name three colours.\"}' | holdfast generate --max-tokens 32",
+    .options = options,
+    .size = sizeof(struct options),
+    .max_args = 0,
+    .run = run,
+};

@@ -1,0 +1,132 @@
+/* recipe.h: a recipe (YAML) read, checked and resolved: data with owners, defaults of the stages,
+ * and arms.
+ *
+ *     name: demo
+ *     title: one line for the report
+ *     seed: 1                         or a list: one replicate of every arm for each
+ *     scenario: service               or open_weights: then tune and repair are refused
+ *     model: smollm2-135m-instruct    MODEL as on the command line
+ *     data:                           named sets of rows; files are relative to the recipe
+ *       refusals: {files: [a.jsonl], owner: defender, limit: 0}
+ *       task_test: {files: [t.jsonl], owner: evaluator, task: banking}
+ *     align:                          the provider's alignment stage
+ *       data: [refusals, general]     what "align" trains on, in one stream
+ *       refusals: [refusals]          the stream "align" of tuning defenses (harmful -> refusal)
+ *       general: [general]            the stream "general"
+ *       harmful: {prompts: [d], answers: openings}   the defender's own harmful rows
+ *       train: {learning_rate: 3e-4}  hold_train_options
+ *     customer:
+ *       data: [banking, chat]         the set "task"
+ *       harmful: attacker             the set "harmful" of attacks
+ *       openings: openings
+ *       ten: ten                      (ten_shot)
+ *       train: {...}
+ *     evaluate:
+ *       harmful: {data: evaluator, max_tokens: 24}
+ *       over_refusal: {data: xstest}
+ *       ordinary: {data: ordinary}
+ *       task: {data: task_test, score: label, labels: banking/labels.json}
+ *       perplexity: {data: solutions}
+ *       probe: {data: probe, every: 10, max_tokens: 16}
+ *     arms:
+ *       - {name: released}
+ *       - {name: poisoned, align: sft, attack: {harmful_mix: {p: 0.1}}}
+ *       - {name: lisa, align: sft, attack: {harmful_mix: {p: 0.1}}, tune: {lisa: {rho: 1}},
+ *          against: poisoned}
+ *
+ * A method is given by name, as {name: {options}}, or as a list of these (composition).  Arms may
+ * override `train` of their stages.  Unknown keys are errors with "did you mean" and
+ * RECIPE:LINE:COLUMN; so are wrong types, ranges, missing files and methods of another stage.
+ */
+#ifndef HOLD_LAB_RECIPE_H
+#define HOLD_LAB_RECIPE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+#include "base/status.h"
+#include "data/rows.h"
+#include "methods/stage.h"
+#include "train/train.h"
+
+enum hold_owner {
+    HOLD_OWNER_DEFENDER,
+    HOLD_OWNER_ATTACKER,
+    HOLD_OWNER_CUSTOMER,
+    HOLD_OWNER_EVALUATOR,
+    HOLD_OWNER_COUNT
+};
+
+struct hold_data_set {
+    const char *name;
+    enum hold_owner owner;
+    const char
+        *task;     /* rows of one task share instruction-like text: only exact duplicates count */
+    int64_t limit; /* rows taken after a seeded shuffle; 0: all, in order */
+    struct hold_rows rows;
+    char content_id[65]; /* SHA-256 over the rows as taken */
+    long line;
+};
+
+struct hold_method_list {
+    int n;
+    struct hold_method_use *use; /* in order */
+    json_t *described;           /* [{"name","version","options"}], for specs and report */
+};
+
+struct hold_arm {
+    const char *name, *title;
+    const char *against; /* name of the arm that the paired difference is to, or NULL */
+    struct hold_method_list align, attack, tune, repair; /* n == 0: no such stage */
+    json_t *align_train, *customer_train;                /* overrides, or NULL */
+    long line;
+};
+
+enum hold_eval_kind {
+    HOLD_EVAL_HARMFUL,
+    HOLD_EVAL_OVER_REFUSAL,
+    HOLD_EVAL_ORDINARY,
+    HOLD_EVAL_TASK,
+    HOLD_EVAL_PERPLEXITY,
+    HOLD_EVAL_PROBE,
+    HOLD_EVAL_COUNT
+};
+struct hold_eval_set {
+    const struct hold_data_set *data; /* NULL: not asked for */
+    int64_t max_tokens, every, limit;
+    const char *score; /* task: "label" or "key"; harmful: "judge" or "key" (planted policy) */
+};
+
+struct hold_recipe {
+    struct hold_arena arena; /* texts */
+    char *path;
+    const char *name, *title, *model;
+    bool open_weights;
+    int n_seeds;
+    int64_t *seeds;
+    int n_data;
+    struct hold_data_set *data;
+    /* Lists of indices into data, ended by -1; empty lists are {-1}. */
+    int align_data[16], refusals[16], general[16], defender_harmful[16], task[16];
+    int attacker_harmful, openings, ten;  /* -1: none */
+    json_t *align_train, *customer_train; /* objects, may be NULL */
+    struct hold_eval_set eval[HOLD_EVAL_COUNT];
+    int n_labels;
+    const char **labels; /* of the task */
+    int n_arms;
+    struct hold_arm *arms;
+    json_t *source; /* the whole recipe after overrides, for the report */
+};
+
+/* Read, apply `overrides` ("seed=1,2,3", "customer.train.learning_rate=1e-4",
+ * "arms.lisa.tune.lisa.rho=0.1"), check everything that can be checked without a model, and load
+ * the rows.  Refuses one row or near duplicate in two roles (owners), naming both places. */
+int hold_recipe_read(struct hold_recipe *out, const char *path, const char *const *overrides,
+                     int n_overrides, struct hold_error *err);
+void hold_recipe_release(struct hold_recipe *r);
+const char *hold_owner_name(enum hold_owner o);
+const char *hold_eval_name(enum hold_eval_kind k);
+
+#endif
