@@ -120,7 +120,8 @@ static void weights(struct bench *b) {
                 snprintf(name, sizeof(name), "weight_%s %" PRId64 " x (%" PRId64 ", %" PRId64 ")",
                          back ? "backward" : "forward", m, out, in);
                 double seconds = best_of(weight_body, d, &p);
-                show(b, name, seconds, 2.0 * (double)(m * out * in), m <= 8 ? 4.0 * (double)(out * in) : 0);
+                show(b, name, seconds, 2.0 * (double)(m * out * in),
+                     m <= 8 ? 4.0 * (double)(out * in) : 0);
             }
             d->k->release(d, x);
             d->k->release(d, y);
@@ -132,7 +133,8 @@ static void weights(struct bench *b) {
     }
 }
 
-/* LoRA's products: x A' (narrow n), t B' (narrow k), and their gradients (narrow m or n, long k). */
+/* LoRA's products: x A' (narrow n), t B' (narrow k), and their gradients (narrow m or n, long k).
+ */
 static void adapters(struct bench *b) {
     static const struct {
         bool ta, tb;
@@ -146,8 +148,11 @@ static void adapters(struct bench *b) {
     };
     struct hold_device *d = b->d;
     for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++) {
-        struct product p = {.ta = shapes[s].ta, .tb = shapes[s].tb, .m = shapes[s].m,
-                            .n = shapes[s].n,   .k = shapes[s].k};
+        struct product p = {.ta = shapes[s].ta,
+                            .tb = shapes[s].tb,
+                            .m = shapes[s].m,
+                            .n = shapes[s].n,
+                            .k = shapes[s].k};
         p.a = floats(d, p.m * p.k);
         p.b = floats(d, p.k * p.n);
         p.c = floats(d, p.m * p.n);
@@ -182,7 +187,7 @@ static void attention_body(struct hold_device *d, void *user) {
                                 f->lse);
 }
 static void one_forest(struct bench *b, const char *what, int trees, int root, int leaves, int leaf,
-                      bool decode) {
+                       bool decode) {
     struct hold_device *d = b->d;
     struct hold_query_run runs[512];
     struct hold_span spans[1024];
@@ -208,9 +213,15 @@ static void one_forest(struct bench *b, const char *what, int trees, int root, i
         }
     }
     first[trees] = n_runs;
-    struct forest f = {.a = {.n_heads = HEADS, .n_kv_heads = KV_HEADS, .head_dim = DIM,
-                             .scale = 0.125f, .n_runs = n_runs, .n_spans = n_spans,
-                             .n_trees = trees, .n_queries = queries, .n_keys = keys,
+    struct forest f = {.a = {.n_heads = HEADS,
+                             .n_kv_heads = KV_HEADS,
+                             .head_dim = DIM,
+                             .scale = 0.125f,
+                             .n_runs = n_runs,
+                             .n_spans = n_spans,
+                             .n_trees = trees,
+                             .n_queries = queries,
+                             .n_keys = keys,
                              .max_keys = root + leaf}};
     f.a.runs = floats(d, n_runs * 4);
     f.a.spans = floats(d, n_spans * 2);
@@ -236,7 +247,7 @@ static void one_forest(struct bench *b, const char *what, int trees, int root, i
 }
 
 static void attention(struct bench *b) {
-    one_forest(b, "4 rows of 256", 4, 0, 4, 256, false);
+    one_forest(b, "4 rows of 256", 4, 0, 1, 256, false);
     one_forest(b, "1 tree: 40 + 32 x 30", 1, 40, 32, 30, false);
     one_forest(b, "1 tree: 200 + 8 x 100", 1, 200, 8, 100, false);
     one_forest(b, "1 row of 1024", 1, 0, 1, 1024, false);
@@ -293,8 +304,8 @@ static void dot_body(struct hold_device *d, void *user) {
 }
 static void adamw_body(struct hold_device *d, void *user) {
     const struct rows *r = user;
-    d->k->adamw(d, 1000000, r->x, r->y, r->z, hold_at_f32(r->z, 1000000), 1e-4, 0.9, 0.999, 1e-8,
-                0, 0.5, 0.5);
+    d->k->adamw(d, 1000000, r->x, r->y, r->z, hold_at_f32(r->z, 1000000), 1e-4, 0.9, 0.999, 1e-8, 0,
+                0.5, 0.5);
 }
 static void dropout_body(struct hold_device *d, void *user) {
     const struct rows *r = user;

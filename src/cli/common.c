@@ -1,13 +1,55 @@
 /* common.c: devices and models as the common options name them. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "cli/cli.h"
 #include "formats/hf.h"
+#include "formats/shape.h"
 #include "lab/lab.h"
 
 int hold_cli_device(struct hold_cli *cli, struct hold_device **out, struct hold_error *err) {
     return hold_cpu_new(out, cli->ctx.threads, cli->common.isa, err);
+}
+
+void hold_cli_bytes(char out[32], double bytes) {
+    if (bytes >= 1e9)
+        snprintf(out, 32, "%.2f GB", bytes / 1e9);
+    else if (bytes >= 1e6)
+        snprintf(out, 32, "%.0f MB", bytes / 1e6);
+    else
+        snprintf(out, 32, "%.0f kB", bytes / 1e3);
+}
+
+/* Numbers in the tensors of a model's files, without reading or hashing them; 0: unknown. */
+static int64_t count_numbers(const char *path) {
+    struct hold_error ignored = {0};
+    struct hold_gguf *g = NULL;
+    struct hold_safetensors *s = NULL;
+    const struct hold_stored *list = NULL;
+    int64_t n = 0, sum = 0;
+    /* What is wrong with the files is for the loader to say. */
+    if (hold_is_dir(path) ? hold_safetensors_open(&s, path, &ignored) == HOLD_OK
+                          : hold_gguf_open(&g, path, &ignored) == HOLD_OK)
+        list = s != NULL ? hold_safetensors_tensors(s, &n) : hold_gguf_tensors(g, &n);
+    for (int64_t i = 0; i < n; i++)
+        sum += hold_stored_count(&list[i]);
+    hold_gguf_free(g);
+    hold_safetensors_free(s);
+    return sum;
+}
+
+int hold_cli_check_memory(const char *what, double bytes, struct hold_error *err) {
+    char need[32], have[32];
+    int64_t limit = hold_memory_limit();
+    double used = (double)hold_current_memory();
+    if (limit <= 0 || bytes + used <= (double)limit)
+        return HOLD_OK;
+    hold_cli_bytes(need, bytes + used);
+    hold_cli_bytes(have, (double)limit);
+    return hold_fail(err, HOLD_ENOMEMORY, "%s needs about %s of memory, this process may use %s",
+                     what, need, have);
 }
 
 int hold_cli_model(struct hold_cli *cli, const char *model, const char *adapter,
@@ -15,16 +57,21 @@ int hold_cli_model(struct hold_cli *cli, const char *model, const char *adapter,
     struct hold_str path = HOLD_STR_INIT;
     struct hold_adapter a = {0};
     bool loaded = false, read = false;
-    int rc = hold_model_locate(hold_str_text(&cli->models), model, &path, err);
+    bool merges = adapter != NULL && adapter[0] != '\0';
+    /* An adapter that cannot be read is known before a model is loaded for minutes. */
+    int rc = merges ? hold_adapter_read(&a, adapter, err) : HOLD_OK;
+    read = merges && rc == HOLD_OK;
+    if (rc == HOLD_OK)
+        rc = hold_model_locate(hold_str_text(&cli->models), model, &path, err);
+    /* Each matrix is held as it is and packed for the kernels, in f32. */
+    if (rc == HOLD_OK)
+        rc = hold_cli_check_memory(hold_str_text(&path),
+                                   8.0 * (double)count_numbers(hold_str_text(&path)), err);
     if (rc == HOLD_OK)
         rc = hold_model_load(out, hold_str_text(&path), device, &cli->ctx, err);
     loaded = rc == HOLD_OK;
-    if (rc == HOLD_OK && adapter != NULL && adapter[0] != '\0') {
-        rc = hold_adapter_read(&a, adapter, err);
-        read = rc == HOLD_OK;
-        if (rc == HOLD_OK)
-            rc = hold_model_merge(out, &a, &cli->ctx, err);
-    }
+    if (rc == HOLD_OK && merges)
+        rc = hold_model_merge(out, &a, &cli->ctx, err);
     if (read)
         hold_adapter_release(&a);
     if (rc < 0 && loaded)
@@ -42,5 +89,66 @@ struct hold_renderer hold_cli_renderer(const struct hold_model *m, int64_t max_l
         .system = json_string_value(json_object_get(m->profile, "system")),
         .prefix = json_string_value(json_object_get(m->profile, "prefix")),
         .max_length = (int32_t)max_length,
+        .now = hold_cli_now(),
     };
+}
+
+int hold_cli_text_side(struct hold_cli *cli, const char *model, struct hold_text_side *out,
+                       struct hold_error *err) {
+    struct hold_str path = HOLD_STR_INIT;
+    *out = (struct hold_text_side){0};
+    int rc = hold_model_locate(hold_str_text(&cli->models), model, &path, err);
+    if (rc == HOLD_OK)
+        rc = hold_model_files_open(&out->files, hold_str_text(&path), err);
+    if (rc == HOLD_OK && out->files.chat_template != NULL) {
+        rc = hold_template_new(&out->chat, out->files.chat_template, hold_str_text(&path), err);
+        if (rc < 0)
+            hold_model_files_release(&out->files);
+    }
+    hold_str_release(&path);
+    return rc;
+}
+
+void hold_cli_text_release(struct hold_text_side *t) {
+    hold_template_free(t->chat);
+    hold_model_files_release(&t->files);
+    *t = (struct hold_text_side){0};
+}
+
+struct hold_renderer hold_cli_text_renderer(const struct hold_text_side *t, int64_t max_length) {
+    return (struct hold_renderer){
+        .tokenizer = t->files.tokenizer,
+        .chat = t->chat,
+        .bos_token = t->files.bos_token,
+        .eos_token = t->files.eos_token,
+        .max_length = (int32_t)max_length,
+        .now = hold_cli_now(),
+    };
+}
+
+void hold_cli_add_ids(const struct hold_ids *ids, struct hold_str *out) {
+    hold_str_add_char(out, '[');
+    for (size_t i = 0; i < ids->len; i++)
+        hold_str_addf(out, i == 0 ? "%d" : ",%d", (int)ids->data[i]);
+    hold_str_add_char(out, ']');
+}
+
+int hold_cli_take_ids(const json_t *value, int64_t vocab, const char *where, struct hold_ids *ids,
+                      struct hold_error *err) {
+    if (!json_is_array(value))
+        return hold_fail(err, HOLD_EDATA, "%s: found %s, expected an array of ids", where,
+                         hold_json_kind(value));
+    int rc = HOLD_OK;
+    for (size_t i = 0; rc == HOLD_OK && i < json_array_size(value); i++) {
+        const json_t *x = json_array_get(value, i);
+        if (!json_is_integer(x))
+            return hold_fail(err, HOLD_EDATA, "%s: [%zu]: found %s, expected an id", where, i,
+                             hold_json_kind(x));
+        json_int_t id = json_integer_value(x);
+        if (id < 0 || id >= vocab)
+            return hold_fail(err, HOLD_EDATA, "%s: [%zu]: %lld is no id, expected 0 to %lld", where,
+                             i, (long long)id, (long long)vocab - 1);
+        rc = hold_ids_push(ids, (int32_t)id, err);
+    }
+    return rc;
 }

@@ -221,7 +221,7 @@ static int render_into(const struct hold_renderer *r, const struct hold_rows *ro
     if (trained)
         return HOLD_OK;
     return hold_rows_fault(rows, issues, "no_trained_token", rows->row[i].line, 0,
-                           cut ? "no trained token is left after the cut at max_length"
+                           cut ? "the row has no trained token within max_length"
                                : "the row has no trained token",
                            err);
 }

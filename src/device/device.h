@@ -8,7 +8,9 @@
  * dimension `ld` in elements.  `dx` is the gradient of `x`.  "=" kernels overwrite their output,
  * "+=" kernels add to it; each comment says which.  Kernels return nothing: the first failure
  * sticks to the device and `sync` reports it.  Reductions run in a fixed order: the same inputs,
- * threads and instruction set give the same bytes.
+ * threads and instruction set give the same bytes; up to six threads all kernels but gemm and
+ * weight_backward (where a library may split a sum) give the same bytes whatever the threads.  One
+ * host thread at a time uses a device.
  */
 #ifndef HOLD_DEVICE_DEVICE_H
 #define HOLD_DEVICE_DEVICE_H
@@ -71,6 +73,8 @@ struct hold_labels {
 
 struct hold_kernels {
     /* --- memory --- */
+    /* 64-byte aligned, contents undefined; 0 bytes give a distinct address.  release takes what
+     * alloc gave, or null; what was not released dies with the device. */
     int (*alloc)(struct hold_device *d, int64_t bytes, struct hold_ptr *out,
                  struct hold_error *err);
     void (*release)(struct hold_device *d, struct hold_ptr p);
@@ -87,12 +91,14 @@ struct hold_kernels {
     void (*gemm)(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
                  float alpha, struct hold_ptr a, int64_t lda, struct hold_ptr b, int64_t ldb,
                  float beta, struct hold_ptr c, int64_t ldc);
-    /* Prepare W (out, in; f32 host or device rows at w, ld = in).  The device may pack or convert;
-     * it may also keep borrowing w, which then must outlive the handle. */
+    /* Prepare W (out, in; f32 host or device rows at w, ld = in).  The device may pack or convert
+     * (the CPU holds a packed copy, counted in its bytes); it also borrows w, which must outlive
+     * the handle and not change.  weight_free takes NULL too. */
     int (*weight_new)(struct hold_device *d, struct hold_ptr w, int64_t out, int64_t in,
                       struct hold_weight **handle, struct hold_error *err);
     void (*weight_free)(struct hold_device *d, struct hold_weight *w);
-    /* y(m,out) = x(m,in) W' + beta y  and  dx(m,in) = dy(m,out) W + beta dx; beta is 0 or 1. */
+    /* y(m,out) = x(m,in) W' + beta y  and  dx(m,in) = dy(m,out) W + beta dx; beta is 0 or 1.  A row
+     * of y has the same bytes whatever m is. */
     void (*weight_forward)(struct hold_device *d, const struct hold_weight *w, int64_t m,
                            struct hold_ptr x, int64_t ldx, float beta, struct hold_ptr y,
                            int64_t ldy);
@@ -105,19 +111,21 @@ struct hold_kernels {
     void (*rmsnorm_forward)(struct hold_device *d, int64_t rows, int64_t cols, float eps,
                             struct hold_ptr x, int64_t ldx, struct hold_ptr gain, struct hold_ptr y,
                             int64_t ldy, struct hold_ptr rstd);
-    /* dx = or += (add); dgain(cols) += when not null, summed over rows in fixed chunks. */
+    /* dx = or += (add), and may be dy; dgain(cols) += when not null, summed over rows in fixed
+     * chunks. */
     void (*rmsnorm_backward)(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x,
                              int64_t ldx, struct hold_ptr gain, struct hold_ptr rstd,
                              struct hold_ptr dy, int64_t lddy, bool add, struct hold_ptr dx,
                              int64_t lddx, struct hold_ptr dgain);
     /* Rotary embedding, half-split pairs (j, j + head_dim/2) as in Hugging Face, in place on
      * `heads` consecutive heads of each row; angle = position * inv_freq[j] in f32 as transformers
-     * computes it; inverse rotates back (the backward pass). */
+     * computes it; inverse rotates back (the backward pass).  positions: int32, one a row. */
     void (*rope)(struct hold_device *d, int64_t rows, int64_t heads, int64_t head_dim,
                  struct hold_ptr positions, struct hold_ptr inv_freq, bool inverse,
                  struct hold_ptr x, int64_t ldx);
     /* out(n_queries, n_heads*head_dim) =, lse(n_queries, n_heads) = log-sum-exp of scaled scores.
-     * Query head h uses key head h / (n_heads / n_kv_heads). */
+     * Query head h uses key head h / (n_heads / n_kv_heads).  head_dim <= 256 and at most 128 heads
+     * a key head. */
     void (*attention_forward)(struct hold_device *d, const struct hold_attention *a,
                               struct hold_ptr q, int64_t ldq, struct hold_ptr k, int64_t ldk,
                               struct hold_ptr v, int64_t ldv, struct hold_ptr out, int64_t ldo,
@@ -201,7 +209,8 @@ struct hold_device {
 
 /* --- the CPU device (cpu/) --- */
 /* isa: NULL or "auto" picks the best the machine has; "portable", "avx2", "avx512" force one
- * (EUSAGE when the machine lacks it).  The caller owns *out. */
+ * (EUSAGE when the machine lacks it), and one that is not the best keeps oneDNN out: all products
+ * are our own then.  The caller owns *out. */
 int hold_cpu_new(struct hold_device **out, int threads, const char *isa, struct hold_error *err);
 /* As above, but its memory is inaccessible outside kernels (mprotect): for tests of the seam. */
 int hold_cpu_new_guarded(struct hold_device **out, int threads, struct hold_error *err);
@@ -214,7 +223,9 @@ int64_t hold_device_bytes(const struct hold_device *d, int64_t *peak);
 const char *hold_device_isa(const struct hold_device *d);
 /* GFLOP/s of f32 fused multiply-adds from registers on d's threads, measured now (~0.2 s). */
 double hold_device_peak_gflops(struct hold_device *d);
-/* Multiply-add FLOP counted by gemm and weight products since creation (2 a multiply-add). */
+/* FLOP that gemm, weight products and attention (4 a visible query-key pair and element forward, 8
+ * backward; recompute left out) were asked for since creation.  The dry device cannot read
+ * attention's plan and leaves it out. */
 double hold_device_flop(const struct hold_device *d);
 
 #endif

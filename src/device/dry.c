@@ -56,32 +56,42 @@ static void dry_release(struct hold_device *d, struct hold_ptr p) {
 
 struct hold_weight {
     int64_t out, in;
+    struct hold_ptr packed; /* counted, as the CPU device packs */
 };
 
 static int dry_weight_new(struct hold_device *d, struct hold_ptr w, int64_t out, int64_t in,
                           struct hold_weight **handle, struct hold_error *err) {
-    (void)d;
     (void)w;
     void *memory;
     *handle = NULL;
     int code = hold_new(&memory, 1, sizeof(**handle), "a weight's handle", err);
     if (code)
         return code;
-    *handle = memory;
-    **handle = (struct hold_weight){out, in};
+    struct hold_weight *self = memory;
+    *self = (struct hold_weight){.out = out, .in = in};
+    code = dry_alloc(d, out * in * (int64_t)sizeof(float), &self->packed, err);
+    if (code) {
+        hold_free(self);
+        return code;
+    }
+    *handle = self;
     return HOLD_OK;
 }
 
-/* Kernels: D is the device, P(x) a pointer, M(x) a matrix.  What they are given is not looked at. */
+static void dry_weight_free(struct hold_device *d, struct hold_weight *w) {
+    if (w)
+        dry_release(d, w->packed);
+    hold_free(w);
+}
+
+/* Kernels: D is the device, P(x) a pointer, M(x) a matrix.  What they are given is not looked at.
+ */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #define D struct hold_device *d
 #define P(x) struct hold_ptr x
 #define M(x) struct hold_ptr x, int64_t ld##x
 
-static void dry_weight_free(D, struct hold_weight *w) {
-    hold_free(w);
-}
 static void dry_write(D, P(dst), const void *src, int64_t bytes) {
 }
 static void dry_read(D, void *dst, P(src), int64_t bytes) {

@@ -13,9 +13,8 @@ enum { HOLD_JUDGE_MAX_BYTES = 64 * 1024 };
 
 enum hold_judge_word_flag {
     HOLD_WORD_QUOTED = 1, /* between quotation marks */
-    HOLD_WORD_CODE = 2,   /* inside a code fence */
-    HOLD_WORD_COMMA = 4,  /* a comma stands before it */
-    HOLD_WORD_NUMBER = 8,
+    HOLD_WORD_COMMA = 2,  /* a comma stands before it */
+    HOLD_WORD_NUMBER = 4,
 };
 /* Lower-case, contractions written out ("can't" is "cannot", "I'm" is "i", "am"). */
 struct hold_judge_word {
@@ -24,14 +23,12 @@ struct hold_judge_word {
 };
 
 enum hold_judge_segment_flag {
-    HOLD_SEG_LIST = 1,        /* starts with a list mark */
-    HOLD_SEG_STAND_IN = 2,    /* has a bracketed stand-in, "[name]" */
-    HOLD_SEG_CODE = 4,        /* in a code fence */
-    HOLD_SEG_QUESTION = 8,    /* ends with a question mark */
-    HOLD_SEG_COLON = 16,      /* ends with a colon */
-    HOLD_SEG_SENTENCE = 32,   /* the first segment of a sentence */
-    HOLD_SEG_TERMINATED = 64, /* ends with . ! or ? */
-    HOLD_SEG_LINE = 128,      /* the first segment of a line */
+    HOLD_SEG_LIST = 1,     /* starts with a list mark */
+    HOLD_SEG_STAND_IN = 2, /* has a bracketed stand-in, "[name]" */
+    HOLD_SEG_CODE = 4,     /* in a code fence */
+    HOLD_SEG_QUESTION = 8, /* ends with a question mark */
+    HOLD_SEG_COLON = 16,   /* ends with a colon */
+    HOLD_SEG_LINE = 32,    /* the first segment of a line */
 };
 /* A clause: a sentence, or the part of one that ends at a semicolon, colon, dash or "but". */
 struct hold_judge_segment {

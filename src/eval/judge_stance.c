@@ -119,7 +119,7 @@ static bool concedes(const struct hold_judge_span *span, enum clause_kind kind) 
 }
 
 struct tally {
-    size_t refusals, limited, retractions, apologies, distances, condemnations, redirections;
+    size_t refusals, limited, retractions, distances, condemnations;
     size_t first_stand; /* the first clause that declines, distances or condemns */
     int before, after;  /* evidence of something given, before and after the first refusal */
     int last_given;     /* evidence since the first distance or condemnation */
@@ -170,10 +170,8 @@ static void clause_add(struct tally *t, enum clause_kind kind, uint32_t flags, b
     t->refusals += declines;
     t->limited += kind == CLAUSE_LIMITED_REFUSAL;
     t->retractions += kind == CLAUSE_RETRACTION;
-    t->apologies += kind == CLAUSE_APOLOGY;
     t->distances += kind == CLAUSE_DISTANCE;
     t->condemnations += kind == CLAUSE_CONDEMNATION;
-    t->redirections += kind == CLAUSE_REDIRECTION || kind == CLAUSE_INSTEAD;
     t->instead = t->instead || (kind == CLAUSE_INSTEAD && t->stood);
 }
 

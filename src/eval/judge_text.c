@@ -50,7 +50,7 @@ struct reader {
     char *pool;
     uint32_t word_flags, segment_flags;
     size_t list_marks;
-    bool line_start, quoted, single, in_code, sentence_open;
+    bool line_start, quoted, single, in_code;
 };
 
 static utf8proc_int32_t peek(const char *at, size_t *bytes) {
@@ -93,15 +93,11 @@ static void segment_close(struct reader *r, uint32_t flags) {
     struct hold_judge_text *t = r->t;
     struct hold_judge_segment *s = &t->segment[t->n_segments];
     s->n = t->n_words - s->first;
-    bool sentence_ends = (flags & (HOLD_SEG_TERMINATED | HOLD_SEG_QUESTION)) != 0;
     if (s->n > 0 || (r->segment_flags & HOLD_SEG_STAND_IN)) {
-        s->flags = r->segment_flags | flags | (r->sentence_open ? 0u : HOLD_SEG_SENTENCE);
+        s->flags = r->segment_flags | flags;
         t->n_segments++;
         t->segment[t->n_segments] = (struct hold_judge_segment){.first = t->n_words};
         r->segment_flags = r->in_code ? HOLD_SEG_CODE : 0;
-        r->sentence_open = !sentence_ends;
-    } else if (sentence_ends && t->n_segments > 0) {
-        r->sentence_open = false;
     }
 }
 
@@ -184,8 +180,8 @@ static void word_read(struct reader *r) {
         if (is_ideograph(c))
             break;
     }
-    uint32_t flags = r->word_flags | (r->quoted ? HOLD_WORD_QUOTED : 0u) |
-                     (r->in_code ? HOLD_WORD_CODE : 0u) | (digits ? HOLD_WORD_NUMBER : 0u);
+    uint32_t flags =
+        r->word_flags | (r->quoted ? HOLD_WORD_QUOTED : 0u) | (digits ? HOLD_WORD_NUMBER : 0u);
     word_expand(r, buffer, n, flags);
 }
 
@@ -290,7 +286,6 @@ static void punctuation_read(struct reader *r, const char *begin) {
     if (c == '\n') {
         r->t->separators++;
         segment_close(r, 0);
-        r->sentence_open = false;
         r->segment_flags |= HOLD_SEG_LINE;
         if (r->single || r->at[bytes] == '\n')
             r->quoted = r->single = false;
@@ -306,7 +301,7 @@ static void punctuation_read(struct reader *r, const char *begin) {
         apostrophe_read(r, begin, bytes);
     } else if (c == '.' || c == '!' || c == '?' || c == 0x2026 || c == 0x3002 || c == 0xFF01) {
         if (!is_word_char((unsigned char)next) || c != '.')
-            segment_close(r, c == '?' ? HOLD_SEG_QUESTION : HOLD_SEG_TERMINATED);
+            segment_close(r, c == '?' ? HOLD_SEG_QUESTION : 0);
     } else if (c == ':' || c == ';' || c == 0x2014 || c == 0x2013 ||
                (c == '-' && (next == ' ' || next == '-') && r->at > begin && r->at[-1] == ' ')) {
         segment_close(r, c == ':' ? HOLD_SEG_COLON : 0);

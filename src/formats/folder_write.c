@@ -80,7 +80,7 @@ static int write_config(const char *dir, const struct hold_model_files *from,
 static int copy_tokenizer(const char *dir, const struct hold_model_files *from, bool *generation,
                           struct hold_error *err) {
     static const char *const NAMES[] = {
-        "tokenizer.json",      "tokenizer_config.json", "special_tokens_map.json",
+        "tokenizer.json",      "tokenizer_config.json",  "special_tokens_map.json",
         "chat_template.jinja", "generation_config.json",
     };
     struct hold_str source = HOLD_STR_INIT, target = HOLD_STR_INIT;
@@ -118,13 +118,13 @@ static int write_tokenizer(const char *dir, const struct hold_model_files *from,
         rc = save(dir, "tokenizer.json", tokenizer, err);
     }
     if (!rc) {
-        config = json_pack("{s:s, s:s?, s:s?, s:s?, s:s?, s:b, s:b, s:b, s:I, s:s*}",
-                           "tokenizer_class", "PreTrainedTokenizerFast", "bos_token",
-                           piece(&v, v.bos), "eos_token", piece(&v, v.eos), "unk_token",
-                           piece(&v, v.unk), "pad_token", piece(&v, v.pad), "add_bos_token",
-                           (int)v.add_bos, "add_prefix_space", 0, "clean_up_tokenization_spaces",
-                           0, "model_max_length", (json_int_t)from->shape.max_positions,
-                           "chat_template", from->chat_template);
+        config =
+            json_pack("{s:s, s:s?, s:s?, s:s?, s:s?, s:b, s:b, s:b, s:I, s:s*}", "tokenizer_class",
+                      "PreTrainedTokenizerFast", "bos_token", piece(&v, v.bos), "eos_token",
+                      piece(&v, v.eos), "unk_token", piece(&v, v.unk), "pad_token",
+                      piece(&v, v.pad), "add_bos_token", (int)v.add_bos, "add_prefix_space", 0,
+                      "clean_up_tokenization_spaces", 0, "model_max_length",
+                      (json_int_t)from->shape.max_positions, "chat_template", from->chat_template);
         rc = save(dir, "tokenizer_config.json", config, err);
     }
     json_decref(config);

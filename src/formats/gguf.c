@@ -40,10 +40,10 @@ static const struct {
     const char *name;
     int bytes; /* 0: no fixed size */
 } VALUE_TYPES[GT_COUNT] = {
-    [GT_U8] = {"uint8", 1},     [GT_I8] = {"int8", 1},       [GT_U16] = {"uint16", 2},
-    [GT_I16] = {"int16", 2},    [GT_U32] = {"uint32", 4},    [GT_I32] = {"int32", 4},
-    [GT_F32] = {"float32", 4},  [GT_BOOL] = {"bool", 1},     [GT_TEXT] = {"string", 0},
-    [GT_ARRAY] = {"array", 0},  [GT_U64] = {"uint64", 8},    [GT_I64] = {"int64", 8},
+    [GT_U8] = {"uint8", 1},    [GT_I8] = {"int8", 1},    [GT_U16] = {"uint16", 2},
+    [GT_I16] = {"int16", 2},   [GT_U32] = {"uint32", 4}, [GT_I32] = {"int32", 4},
+    [GT_F32] = {"float32", 4}, [GT_BOOL] = {"bool", 1},  [GT_TEXT] = {"string", 0},
+    [GT_ARRAY] = {"array", 0}, [GT_U64] = {"uint64", 8}, [GT_I64] = {"int64", 8},
     [GT_F64] = {"float64", 8},
 };
 
@@ -188,10 +188,9 @@ static int take_name(struct cursor *c, const char *what, uint64_t most, const ch
     const uint8_t *p;
     int rc = take_u64(c, what, &n, err);
     if (!rc && (n == 0 || n > most)) {
-        rc = hold_fail(err, HOLD_EFORMAT,
-                       "%s: byte %llu: %s of %llu bytes, expected 1 to %llu bytes", c->path,
-                       (unsigned long long)at, what, (unsigned long long)n,
-                       (unsigned long long)most);
+        rc = hold_fail(
+            err, HOLD_EFORMAT, "%s: byte %llu: %s of %llu bytes, expected 1 to %llu bytes", c->path,
+            (unsigned long long)at, what, (unsigned long long)n, (unsigned long long)most);
     }
     if (!rc) {
         rc = take(c, n, what, &p, err);
@@ -474,10 +473,10 @@ static int place_tensors(struct cursor *c, uint64_t alignment, struct hold_error
     for (int64_t i = 0; i < g->n_tensors; i++) {
         struct hold_stored *t = &g->tensors[i];
         if (g->offsets[i] != at) {
-            return hold_fail(err, HOLD_EFORMAT,
-                             "%s: tensor %s: offset %llu, expected %llu (the end of the one before)",
-                             c->path, t->name, (unsigned long long)g->offsets[i],
-                             (unsigned long long)at);
+            return hold_fail(
+                err, HOLD_EFORMAT,
+                "%s: tensor %s: offset %llu, expected %llu (the end of the one before)", c->path,
+                t->name, (unsigned long long)g->offsets[i], (unsigned long long)at);
         }
         if (start > c->size || at > c->size - start || t->bytes > c->size - start - at) {
             return hold_fail(err, HOLD_EFORMAT,
@@ -535,9 +534,9 @@ static int read_header(struct cursor *c, struct hold_error *err) {
         rc = take(c, 4, "the magic", &magic, err);
     }
     if (!rc && memcmp(magic, "GGUF", 4) != 0) {
-        rc = hold_fail(err, HOLD_EFORMAT,
-                       "%s: byte 0: found %02x %02x %02x %02x, expected \"GGUF\"", c->path,
-                       magic[0], magic[1], magic[2], magic[3]);
+        rc =
+            hold_fail(err, HOLD_EFORMAT, "%s: byte 0: found %02x %02x %02x %02x, expected \"GGUF\"",
+                      c->path, magic[0], magic[1], magic[2], magic[3]);
     }
     if (!rc) {
         rc = take_u32(c, "the version", &c->version, err);

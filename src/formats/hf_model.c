@@ -75,10 +75,10 @@ static int take_part(struct hold_model_files *f, int64_t i, const struct hold_st
                          f->path, name, hold_stored_type_name(t->type));
     }
     if (t->n_dims != part.n_dims || t->dim[0] != part.dim[0] || t->dim[1] != part.dim[1]) {
-        return hold_fail(err, HOLD_EFORMAT,
-                         "%s: tensor %s: found shape (%lld, %lld), expected (%lld, %lld)%s", f->path,
-                         name, (long long)t->dim[0], (long long)t->dim[1], (long long)part.dim[0],
-                         (long long)part.dim[1], i == 0 ? ": vocabulary size, width" : "");
+        return hold_fail(
+            err, HOLD_EFORMAT, "%s: tensor %s: found shape (%lld, %lld), expected (%lld, %lld)%s",
+            f->path, name, (long long)t->dim[0], (long long)t->dim[1], (long long)part.dim[0],
+            (long long)part.dim[1], i == 0 ? ": vocabulary size, width" : "");
     }
     f->tensors[i] = *t;
     f->tensors[i].name = NULL;
@@ -102,8 +102,8 @@ static int take_tensors(struct hold_model_files *f, const struct hold_stored *li
     }
     int64_t parts = hold_part_count(&f->shape);
     if (parts > n) {
-        rc = hold_fail(err, HOLD_EFORMAT, "%s: %lld tensors, expected %lld for %lld layers", f->path,
-                       (long long)n, (long long)parts, (long long)f->shape.n_layers);
+        rc = hold_fail(err, HOLD_EFORMAT, "%s: %lld tensors, expected %lld for %lld layers",
+                       f->path, (long long)n, (long long)parts, (long long)f->shape.n_layers);
         goto cleanup;
     }
     rc = hold_new(&tensors, (size_t)parts, sizeof *f->tensors, "a list of tensors", err);
@@ -346,8 +346,9 @@ static int read_template(struct hold_model_files *f, const struct folder *d,
         return HOLD_OK;
     }
     if (!json_is_string(value)) {
-        return hold_fail(err, HOLD_EFORMAT, "%s: chat_template: no string and no list with a "
-                                            "template named \"default\"",
+        return hold_fail(err, HOLD_EFORMAT,
+                         "%s: chat_template: no string and no list with a "
+                         "template named \"default\"",
                          where);
     }
     return copy_text(&f->chat_template, json_string_value(value), f->path, err);
@@ -389,9 +390,8 @@ static int read_eos(struct hold_model_files *f, const struct folder *d, struct h
             return rc;
         }
     }
-    int32_t id = f->n_eos_ids == 0 && f->eos_token
-                     ? hold_tokenizer_find(f->tokenizer, f->eos_token)
-                     : -1;
+    int32_t id =
+        f->n_eos_ids == 0 && f->eos_token ? hold_tokenizer_find(f->tokenizer, f->eos_token) : -1;
     return id >= 0 ? add_eos(f, id, f->path, err) : HOLD_OK;
 }
 
@@ -471,6 +471,9 @@ static int check_folder(const char *path, struct hold_error *err) {
     hold_path_join(&config, path, "config.json");
     hold_path_join(&other, path, "adapter_config.json");
     int rc = hold_str_check(&config, err);
+    if (!rc) {
+        rc = hold_str_check(&other, err);
+    }
     if (!rc && !hold_exists(hold_str_text(&config))) {
         rc = hold_exists(hold_str_text(&other))
                  ? hold_fail(err, HOLD_EFORMAT,

@@ -34,12 +34,23 @@ static bool is_off(const json_t *value) {
 
 static int refuse_extras(const json_t *config, const char *where, struct hold_error *err) {
     static const char *const OFF[] = {
-        "use_dora",          "use_rslora",        "use_qalora",
-        "use_bdlora",        "rank_pattern",      "alpha_pattern",
-        "modules_to_save",   "layer_replication", "fan_in_fan_out",
-        "lora_bias",         "target_parameters", "trainable_token_indices",
-        "arrow_config",      "kasa_config",       "velora_config",
-        "monteclora_config", "alora_invocation_tokens",
+        "use_dora",
+        "use_rslora",
+        "use_qalora",
+        "use_bdlora",
+        "rank_pattern",
+        "alpha_pattern",
+        "modules_to_save",
+        "layer_replication",
+        "fan_in_fan_out",
+        "lora_bias",
+        "target_parameters",
+        "trainable_token_indices",
+        "arrow_config",
+        "kasa_config",
+        "velora_config",
+        "monteclora_config",
+        "alora_invocation_tokens",
     };
     for (size_t i = 0; i < sizeof OFF / sizeof *OFF; i++) {
         if (!is_off(json_object_get(config, OFF[i]))) {
@@ -64,8 +75,8 @@ static int refuse_extras(const json_t *config, const char *where, struct hold_er
         rc = hold_json_text_or(config, "bias", "none", &bias, where, err);
     }
     if (!rc && strcmp(bias, "none") != 0) {
-        rc = hold_fail(err, HOLD_EUNSUPPORTED, "%s: bias \"%s\" is not supported; expected \"none\"",
-                       where, bias);
+        rc = hold_fail(err, HOLD_EUNSUPPORTED,
+                       "%s: bias \"%s\" is not supported; expected \"none\"", where, bias);
     }
     return rc;
 }
@@ -122,8 +133,8 @@ static int split_key(const char *key, char **module, int *k, const char *where,
         }
     }
     return hold_fail(err, HOLD_EUNSUPPORTED,
-                     "%s: tensor %s is not supported; expected %sMODULE%s or %s", where, key, PREFIX,
-                     FACTOR[0], FACTOR[1]);
+                     "%s: tensor %s is not supported; expected %sMODULE%s or %s", where, key,
+                     PREFIX, FACTOR[0], FACTOR[1]);
 }
 
 static int read_factor(const struct hold_stored *t, float **out, const char *where,
@@ -150,16 +161,20 @@ static int read_pair(struct hold_lora_pair *pair, int64_t r, const struct hold_s
                      const struct hold_stored *b, const char *where, struct hold_error *err) {
     char *other = NULL;
     int k = 0, rc = split_key(a->name, &pair->module, &k, where, err);
-    if (!rc && k == 0 && b) {
-        rc = split_key(b->name, &other, &k, where, err);
-    }
-    if (!rc && (k != 1 || !b || !other || strcmp(pair->module, other) != 0)) {
-        rc = hold_fail(err, HOLD_EFORMAT, "%s: tensor %s: its other factor is missing", where,
-                       a->name);
-    }
-    hold_free(other);
     if (rc) {
         return rc;
+    }
+    if (k == 0 && b) {
+        rc = split_key(b->name, &other, &k, where, err);
+        if (rc) {
+            return rc;
+        }
+    }
+    bool together = k == 1 && other && strcmp(pair->module, other) == 0;
+    hold_free(other);
+    if (!together || !b) {
+        return hold_fail(err, HOLD_EFORMAT, "%s: tensor %s: its other factor is missing", where,
+                         a->name);
     }
     if (a->n_dims != 2 || b->n_dims != 2 || a->dim[0] != r || b->dim[1] != r || a->dim[1] < 1 ||
         b->dim[0] < 1) {
@@ -272,9 +287,10 @@ int hold_adapter_read(struct hold_adapter *out, const char *dir, struct hold_err
 int hold_adapter_fits(const struct hold_adapter *a, const struct hold_shape *shape,
                       const char *content_id, const char *path, struct hold_error *err) {
     if (a->base_hash && strcmp(a->base_hash, content_id) != 0) {
-        return hold_fail(err, HOLD_EDATA,
-                         "%s: the adapter was made for the model with content id %.12s, found %.12s",
-                         path, a->base_hash, content_id);
+        return hold_fail(
+            err, HOLD_EDATA,
+            "%s: the adapter was made for the model with content id %.12s, found %.12s", path,
+            a->base_hash, content_id);
     }
     int64_t n = hold_part_count(shape);
     for (int64_t i = 0, found = 0; i < a->n_pairs; i++, found = 0) {
@@ -292,10 +308,11 @@ int hold_adapter_fits(const struct hold_adapter *a, const struct hold_shape *sha
                              pair->module);
         }
         if (pair->out != part.dim[0] || pair->in != part.dim[1]) {
-            return hold_fail(err, HOLD_EDATA,
-                             "%s: %s: the adapter's layer is (%lld, %lld), the model's (%lld, %lld)",
-                             path, pair->module, (long long)pair->out, (long long)pair->in,
-                             (long long)part.dim[0], (long long)part.dim[1]);
+            return hold_fail(
+                err, HOLD_EDATA,
+                "%s: %s: the adapter's layer is (%lld, %lld), the model's (%lld, %lld)", path,
+                pair->module, (long long)pair->out, (long long)pair->in, (long long)part.dim[0],
+                (long long)part.dim[1]);
         }
     }
     return HOLD_OK;
@@ -348,14 +365,14 @@ static json_t *config_json(const struct hold_adapter *a) {
     /* PEFT declares alpha an integer; a whole number is written as one. */
     json_t *alpha =
         floor(a->alpha) == a->alpha ? json_integer((json_int_t)a->alpha) : json_real(a->alpha);
-    return json_pack("{s:s, s:s, s:s?, s:I, s:o, s:f, s:o, s:s, s:b, s:b, s:b, s:b, s:n, s:b, s:{}, "
-                     "s:{}, s:n}",
-                     "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path",
-                     a->base_model, "r", (json_int_t)a->r, "lora_alpha", alpha, "lora_dropout",
-                     a->dropout, "target_modules", target_modules(a), "bias", "none",
-                     "fan_in_fan_out", 0, "inference_mode", 1, "use_rslora", 0, "use_dora", 0,
-                     "modules_to_save", "init_lora_weights", 1, "rank_pattern", "alpha_pattern",
-                     "revision");
+    return json_pack(
+        "{s:s, s:s, s:s?, s:I, s:o, s:f, s:o, s:s, s:b, s:b, s:b, s:b, s:n, s:b, s:{}, "
+        "s:{}, s:n}",
+        "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", a->base_model,
+        "r", (json_int_t)a->r, "lora_alpha", alpha, "lora_dropout", a->dropout, "target_modules",
+        target_modules(a), "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1, "use_rslora",
+        0, "use_dora", 0, "modules_to_save", "init_lora_weights", 1, "rank_pattern",
+        "alpha_pattern", "revision");
 }
 
 static int write_json(const char *dir, const char *name, const json_t *value,

@@ -162,9 +162,8 @@ static int parse_header(const struct hold_map *map, json_t **header, uint64_t *d
 
 static int read_dtype(const char *path, const char *name, const json_t *entry,
                       enum hold_stored_type *out, struct hold_error *err) {
-    static const enum hold_stored_type TYPES[] = {HOLD_ST_F32, HOLD_ST_F16, HOLD_ST_BF16,
-                                                  HOLD_ST_F64, HOLD_ST_I32, HOLD_ST_I64,
-                                                  HOLD_ST_U8};
+    static const enum hold_stored_type TYPES[] = {
+        HOLD_ST_F32, HOLD_ST_F16, HOLD_ST_BF16, HOLD_ST_F64, HOLD_ST_I32, HOLD_ST_I64, HOLD_ST_U8};
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     if (!dtype) {
         return hold_fail(err, HOLD_EFORMAT, "%s: tensor %s: no dtype", path, name);
@@ -240,11 +239,10 @@ static int check_cover(const struct hold_map *map, const struct hold_stored *ten
     uint64_t at = 0;
     for (int64_t i = 0; i < n; i++) {
         if (spans[i].begin != at) {
-            return hold_fail(err, HOLD_EFORMAT,
-                             "%s: tensor %s: begins at %llu of the data, expected %llu (%s)",
-                             map->path, tensors[spans[i].tensor].name,
-                             (unsigned long long)spans[i].begin, (unsigned long long)at,
-                             spans[i].begin < at ? "overlap" : "gap");
+            return hold_fail(
+                err, HOLD_EFORMAT, "%s: tensor %s: begins at %llu of the data, expected %llu (%s)",
+                map->path, tensors[spans[i].tensor].name, (unsigned long long)spans[i].begin,
+                (unsigned long long)at, spans[i].begin < at ? "overlap" : "gap");
         }
         at = spans[i].end;
     }

@@ -29,9 +29,9 @@ static int describe(const struct hold_to_store *t, uint64_t *at, const char *pat
     for (int i = 0; i < t->n_dims; i++) {
         json_array_append_new(shape, json_integer(s.dim[i]));
     }
-    json_t *entry = json_pack("{s:s, s:o, s:[I,I]}", "dtype", hold_stored_type_name(t->type),
-                              "shape", shape, "data_offsets", (json_int_t)*at,
-                              (json_int_t)(*at + s.bytes));
+    json_t *entry =
+        json_pack("{s:s, s:o, s:[I,I]}", "dtype", hold_stored_type_name(t->type), "shape", shape,
+                  "data_offsets", (json_int_t)*at, (json_int_t)(*at + s.bytes));
     *at += s.bytes;
     if (!entry || json_object_set_new(header, t->name, entry) != 0) {
         return hold_fail(err, HOLD_ENOMEMORY, "%s: not enough memory for the header", path);

@@ -32,21 +32,22 @@ static int64_t *field_of(struct hold_shape *s, const struct field *f) {
     return (int64_t *)(void *)((char *)s + f->offset);
 }
 
-/* Checks that are the same for both files; key i is FIELDS[i].gguf or .hf. */
-static int check(struct hold_shape *s, bool gguf, const char *where, struct hold_error *err) {
-    for (int i = 0; i < N_FIELDS; i++) {
-        int64_t value = *field_of(s, &FIELDS[i]);
-        if (value < 1 || value > FIELDS[i].max) {
-            return hold_fail(err, HOLD_EFORMAT, "%s: %s: found %lld, expected 1 to %lld", where,
-                             gguf ? FIELDS[i].gguf : FIELDS[i].hf, (long long)value,
-                             (long long)FIELDS[i].max);
-        }
+static int check_field(struct hold_shape *s, const struct field *f, const char *key,
+                       const char *where, struct hold_error *err) {
+    int64_t value = *field_of(s, f);
+    if (value < 1 || value > f->max) {
+        return hold_fail(err, HOLD_EFORMAT, "%s: %s: found %lld, expected 1 to %lld", where, key,
+                         (long long)value, (long long)f->max);
     }
+    return HOLD_OK;
+}
+
+/* Checks between fields, the same for both files; key i is FIELDS[i].gguf or .hf. */
+static int check(struct hold_shape *s, bool gguf, const char *where, struct hold_error *err) {
     if (s->n_heads % s->n_kv_heads != 0) {
-        return hold_fail(err, HOLD_EFORMAT,
-                         "%s: %s: found %lld, expected a divisor of the %lld heads", where,
-                         gguf ? FIELDS[3].gguf : FIELDS[3].hf, (long long)s->n_kv_heads,
-                         (long long)s->n_heads);
+        return hold_fail(
+            err, HOLD_EFORMAT, "%s: %s: found %lld, expected a divisor of the %lld heads", where,
+            gguf ? FIELDS[3].gguf : FIELDS[3].hf, (long long)s->n_kv_heads, (long long)s->n_heads);
     }
     if (s->head_dim % 2 != 0) {
         return hold_fail(err, HOLD_EFORMAT, "%s: %s: found %lld, expected an even number", where,
@@ -64,7 +65,7 @@ static int check(struct hold_shape *s, bool gguf, const char *where, struct hold
     return HOLD_OK;
 }
 
-/* The dimension of a head when no key gives it; 0 (refused by `check`) when it does not divide. */
+/* The dimension of a head when no key gives it; 0 (out of bounds) when it does not divide. */
 static int64_t default_head_dim(const struct hold_shape *s) {
     return s->n_heads > 0 && s->d_model % s->n_heads == 0 ? s->d_model / s->n_heads : 0;
 }
@@ -95,7 +96,8 @@ static int refuse_gguf_extras(const struct hold_gguf *g, const struct hold_shape
         rc = hold_fail(err, HOLD_EUNSUPPORTED, "%s: rope scaling \"%s\" is not supported", where,
                        strcmp(scaling, "none") != 0 ? scaling : "linear");
     }
-    static const char *const SAME[] = {"llama.rope.dimension_count", "llama.attention.value_length"};
+    static const char *const SAME[] = {"llama.rope.dimension_count",
+                                       "llama.attention.value_length"};
     for (size_t i = 0; !rc && i < sizeof SAME / sizeof *SAME; i++) {
         int64_t value;
         rc = hold_gguf_int_or(g, SAME[i], s->head_dim, &value, err);
@@ -157,6 +159,9 @@ int hold_shape_from_gguf(struct hold_shape *out, const struct hold_gguf *g, cons
         if (!rc && def == 0 && !hold_gguf_has(g, FIELDS[i].gguf)) {
             rc = hold_fail(err, HOLD_EFORMAT, "%s: metadata key %s is missing", where,
                            FIELDS[i].gguf);
+        }
+        if (!rc) {
+            rc = check_field(out, &FIELDS[i], FIELDS[i].gguf, where, err);
         }
     }
     if (!rc) {
@@ -277,6 +282,9 @@ int hold_shape_from_config(struct hold_shape *out, const json_t *config, const c
         }
         rc = def < 0 ? hold_json_get_int(config, FIELDS[i].hf, field, where, err)
                      : hold_json_int_or(config, FIELDS[i].hf, def, field, where, err);
+        if (!rc) {
+            rc = check_field(out, &FIELDS[i], FIELDS[i].hf, where, err);
+        }
     }
     if (!rc) {
         rc = hold_json_real_or(config, "rms_norm_eps", 1e-6, &out->norm_eps, where, err);
@@ -295,11 +303,11 @@ int hold_shape_from_config(struct hold_shape *out, const json_t *config, const c
 
 json_t *hold_shape_to_config(const struct hold_shape *shape, const char *dtype) {
     struct hold_shape s = *shape;
-    json_t *config = json_pack(
-        "{s:[s], s:s, s:s, s:b, s:b, s:b, s:s, s:f, s:f, s:n}", "architectures", "LlamaForCausalLM",
-        "model_type", "llama", "hidden_act", "silu", "attention_bias", 0, "mlp_bias", 0,
-        "tie_word_embeddings", (int)s.tied, "torch_dtype", dtype, "rope_theta", s.rope_theta,
-        "rms_norm_eps", s.norm_eps, "rope_scaling");
+    json_t *config =
+        json_pack("{s:[s], s:s, s:s, s:b, s:b, s:b, s:s, s:f, s:f, s:n}", "architectures",
+                  "LlamaForCausalLM", "model_type", "llama", "hidden_act", "silu", "attention_bias",
+                  0, "mlp_bias", 0, "tie_word_embeddings", (int)s.tied, "torch_dtype", dtype,
+                  "rope_theta", s.rope_theta, "rms_norm_eps", s.norm_eps, "rope_scaling");
     for (int i = 0; config && i < N_FIELDS; i++) {
         if (json_object_set_new(config, FIELDS[i].hf, json_integer(*field_of(&s, &FIELDS[i])))) {
             json_decref(config);

@@ -14,13 +14,13 @@ static const struct {
     int block; /* elements */
     int bytes; /* of one block */
 } TYPES[HOLD_ST_COUNT] = {
-    [HOLD_ST_F32] = {"F32", 1, 4},      [HOLD_ST_F16] = {"F16", 1, 2},
-    [HOLD_ST_BF16] = {"BF16", 1, 2},    [HOLD_ST_Q4_0] = {"Q4_0", 32, 18},
-    [HOLD_ST_Q4_1] = {"Q4_1", 32, 20},  [HOLD_ST_Q5_0] = {"Q5_0", 32, 22},
-    [HOLD_ST_Q5_1] = {"Q5_1", 32, 24},  [HOLD_ST_Q8_0] = {"Q8_0", 32, 34},
+    [HOLD_ST_F32] = {"F32", 1, 4},       [HOLD_ST_F16] = {"F16", 1, 2},
+    [HOLD_ST_BF16] = {"BF16", 1, 2},     [HOLD_ST_Q4_0] = {"Q4_0", 32, 18},
+    [HOLD_ST_Q4_1] = {"Q4_1", 32, 20},   [HOLD_ST_Q5_0] = {"Q5_0", 32, 22},
+    [HOLD_ST_Q5_1] = {"Q5_1", 32, 24},   [HOLD_ST_Q8_0] = {"Q8_0", 32, 34},
     [HOLD_ST_Q4_K] = {"Q4_K", 256, 144}, [HOLD_ST_Q5_K] = {"Q5_K", 256, 176},
     [HOLD_ST_Q6_K] = {"Q6_K", 256, 210}, [HOLD_ST_F64] = {"F64", 1, 8},
-    [HOLD_ST_I32] = {"I32", 1, 4},      [HOLD_ST_I64] = {"I64", 1, 8},
+    [HOLD_ST_I32] = {"I32", 1, 4},       [HOLD_ST_I64] = {"I64", 1, 8},
     [HOLD_ST_U8] = {"U8", 1, 1},
 };
 
@@ -59,8 +59,7 @@ int hold_stored_measure(struct hold_stored *t, const char *where, struct hold_er
     if (row % TYPES[t->type].block != 0) {
         return hold_fail(err, HOLD_EFORMAT,
                          "%s: tensor %s: rows of %lld elements, expected a multiple of %d for %s",
-                         where, t->name, (long long)row, TYPES[t->type].block,
-                         TYPES[t->type].name);
+                         where, t->name, (long long)row, TYPES[t->type].block, TYPES[t->type].name);
     }
     t->bytes = hold_stored_bytes(t->type, count);
     if (t->bytes == 0 && count != 0) {
@@ -241,8 +240,7 @@ static void block_q6_k(const uint8_t *b, float *y) {
         for (int part = 0; part < 4; part++) { /* 32 values each */
             for (int j = 0; j < 32; j++) {
                 uint8_t byte = low[part % 2 * 32 + j];
-                int value = (part < 2 ? byte & 0x0F : byte >> 4) |
-                            (high[j] >> part * 2 & 3) << 4;
+                int value = (part < 2 ? byte & 0x0F : byte >> 4) | (high[j] >> part * 2 & 3) << 4;
                 float scale = d * (float)(int8_t)scales[part * 2 + j / 16];
                 y[half * 128 + part * 32 + j] = scale * (float)(value - 32);
             }

@@ -175,10 +175,11 @@ int hold_vocab_from_gguf(struct hold_vocab *out, enum hold_piece_type **types,
 
 /* ---- tokenizer.json ---- */
 
-#define BYTE_LEVEL(regex)                                                                         \
-    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":" regex "}"
-#define SPLIT(pattern)                                                                            \
-    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" pattern                                        \
+#define BYTE_LEVEL(regex)                                                             \
+    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_" \
+    "regex\":" regex "}"
+#define SPLIT(pattern)                                      \
+    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" pattern \
     "\"},\"behavior\":\"Isolated\",\"invert\":false}"
 
 /* Pre-tokenizers by their GGUF names, as the model's own tokenizer.json has them. */
@@ -186,20 +187,21 @@ static const struct {
     const char *pre, *normalizer, *pre_tokenizer;
 } PRE[] = {
     {"smollm", "null",
-     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},"
-     BYTE_LEVEL("true") "]}"},
+     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":"
+     "true}," BYTE_LEVEL("true") "]}"},
     {"gpt-2", "null", BYTE_LEVEL("true")},
     {"mpt", "{\"type\":\"NFC\"}", BYTE_LEVEL("true")},
     {"llama-bpe", "null",
-     "{\"type\":\"Sequence\",\"pretokenizers\":["
-     SPLIT("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}|"
-           " ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+")
-     "," BYTE_LEVEL("false") "]}"},
+     "{\"type\":\"Sequence\",\"pretokenizers\":[" SPLIT(
+         "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,"
+         "3}|"
+         " ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|"
+         "\\\\s+") "," BYTE_LEVEL("false") "]}"},
     {"qwen2", "{\"type\":\"NFC\"}",
-     "{\"type\":\"Sequence\",\"pretokenizers\":["
-     SPLIT("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}|"
-           " ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+")
-     "," BYTE_LEVEL("false") "]}"},
+     "{\"type\":\"Sequence\",\"pretokenizers\":[" SPLIT(
+         "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}|"
+         " ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|"
+         "\\\\s+") "," BYTE_LEVEL("false") "]}"},
 };
 
 /* Pieces, added tokens and merges.  Every json_..._new call takes its value over even when memory
@@ -257,17 +259,16 @@ int hold_vocab_to_json(json_t **out, const struct hold_vocab *v, const char *whe
                          "byte-level BPE with pre-tokenizer smollm, gpt-2, mpt, llama-bpe or qwen2",
                          where, v->kind == HOLD_VOCAB_BPE ? v->pre : "SentencePiece");
     }
-    json_t *model = json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE",
-                              "dropout", "unk_token", "continuing_subword_prefix",
-                              "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
-                              "ignore_merges", (int)v->ignore_merges, "vocab", pieces_json(v),
-                              "merges", merges_json(v));
-    json_t *tokenizer = json_pack(
-        "{s:s, s:n, s:n, s:o, s:o, s:o, s:n, s:o, s:o}", "version", "1.0", "truncation", "padding",
-        "added_tokens", added_json(v), "normalizer",
-        json_loads(PRE[k].normalizer, JSON_DECODE_ANY, NULL), "pre_tokenizer",
-        json_loads(PRE[k].pre_tokenizer, 0, NULL), "post_processor", "decoder",
-        json_loads(BYTE_LEVEL("true"), 0, NULL), "model", model);
+    json_t *model = json_pack(
+        "{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
+        "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
+        "ignore_merges", (int)v->ignore_merges, "vocab", pieces_json(v), "merges", merges_json(v));
+    json_t *tokenizer =
+        json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:n, s:o, s:o}", "version", "1.0", "truncation",
+                  "padding", "added_tokens", added_json(v), "normalizer",
+                  json_loads(PRE[k].normalizer, JSON_DECODE_ANY, NULL), "pre_tokenizer",
+                  json_loads(PRE[k].pre_tokenizer, 0, NULL), "post_processor", "decoder",
+                  json_loads(BYTE_LEVEL("true"), 0, NULL), "model", model);
     if (!tokenizer) {
         return hold_fail(err, HOLD_ENOMEMORY, "%s: not enough memory for tokenizer.json", where);
     }

@@ -357,6 +357,8 @@ static int plan_step(struct engine *e, struct hold_error *err) {
     for (int64_t i = 0; rc == HOLD_OK && i < e->batch; i++)
         if (e->lanes[i].busy && hold_forest_ready(&e->forest, e->lanes[i].leaf))
             rc = put_lane(e, &e->lanes[i], err);
+    if (rc == HOLD_OK && s->n == 0) /* the pool holds any one path, so some row can always go on */
+        rc = hold_fail(err, HOLD_EINTERNAL, "decoding: no row can go on");
     return rc;
 }
 

@@ -43,7 +43,7 @@ static int64_t split(struct hold_candidate *c, int64_t n, double floor) {
 /* The best of all candidates, sorted: at least `k` of them when k > 0, and of at least the weight
  * `mass`.  Only a front that is enough is sorted, since the whole vocabulary is far larger. */
 static int64_t sort_front(struct hold_candidate *c, int64_t n, int64_t k, double mass) {
-    double floor = 1e-3;
+    double floor = 0.1;
     for (;; floor = floor > 1e-30 ? floor * floor : 0.0) {
         int64_t front = split(c, n, floor);
         double sum = 0.0;

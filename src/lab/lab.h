@@ -3,6 +3,14 @@
  * An arm is a chain of stages: import -> [train: align] -> [prepare: job -> train: each phase] ->
  * [edit: repair] -> evaluate (one stage a probe set).  Each stage's spec names its inputs by
  * content, so what was made before, by whatever recipe or process, is found.
+ *
+ * A model artifact holds model.json and, but for an import, the files of an adapter or of a whole
+ * model folder:
+ *     {"base": CONTENT, "adapters": [CONTENT, ...], "profile": {...}}   an adapter's folder; the
+ *                        last of the adapters is the folder itself, written "self"
+ *     {"files": HASH}    an import: the content id of the model's own files; where they lie is a
+ *                        hint in the manifest ("path")
+ *     {"folder": true, "profile": {...}}    a whole model (full tuning)
  */
 #ifndef HOLD_LAB_LAB_H
 #define HOLD_LAB_LAB_H
@@ -17,24 +25,54 @@
 #include "lab/store.h"
 #include "model/model.h"
 
+enum { HOLD_MAX_CHAIN = 16 };
+/* A model by content: a base artifact (an import or a whole folder) and adapters over it. */
+struct hold_chain {
+    char base[HOLD_HASH_HEX];
+    int n;
+    char adapter[HOLD_MAX_CHAIN][HOLD_HASH_HEX];
+};
+
 struct hold_lab {
     const struct hold_ctx *ctx;
     struct hold_store *store;
     struct hold_device *device;
     const char *models_dir; /* where names of models are looked up */
-    bool force;             /* make every stage again */
-    bool retry;             /* forget remembered failures */
+    const char *version;    /* of the program, for the report */
+    /* Where the files of this import artifact are now, whatever its manifest remembers; NULL: not
+     * known.  Set by a run. */
+    const char *base_path;
+    char base_content[HOLD_HASH_HEX];
+    bool force; /* make every stage again */
+    bool retry; /* forget remembered failures */
     /* The model loaded last, so that stages in a row need not load it again. */
-    char loaded[HOLD_HASH_HEX];
+    bool is_loaded;
+    struct hold_chain loaded;
     struct hold_model model;
     int64_t made, found; /* stages */
 };
 
-/* Make (or find) all that a recipe asks for; *report is the whole result as report.json documents
- * it (new reference), with curves, samples and settings besides the stable keys. */
+/* Make (or find) all that a recipe asks for; *report is the whole result in the form of
+ * docs/report.md (new reference), with "rows", every judged answer with its texts.  A stage that
+ * fails for good (bad data, divergence) fails its arms, which carry "error" and no scores; the
+ * others are made, and "counts": {"made","found","failed"} tells.  "commands" is an empty list for
+ * the caller to fill.  Texts of prompts and answers are all there: who writes files withholds
+ * them. */
 int hold_lab_run(struct hold_lab *lab, const struct hold_recipe *recipe, json_t **report,
                  struct hold_error *err);
 void hold_lab_release(struct hold_lab *lab); /* the loaded model */
+
+/* The chain of a model artifact and its profile (new reference, may be NULL). */
+int hold_lab_chain(struct hold_lab *lab, const char *content, struct hold_chain *out,
+                   json_t **profile, struct hold_error *err);
+/* Load a chain: base, then adapters merged in order; lab->model has it on return, without
+ * trainables, with `profile` (borrowed, may be NULL) as its profile. */
+int hold_lab_load(struct hold_lab *lab, const struct hold_chain *chain, const json_t *profile,
+                  struct hold_error *err);
+/* The file or folder of an import's model, or the artifact itself when it is a whole model;
+ * appends to out.  EFORMAT when the files are no longer those that were imported. */
+int hold_lab_base_path(struct hold_lab *lab, const char *content, struct hold_str *out,
+                       struct hold_error *err);
 
 /* Path of MODEL: a file or folder as it is, a name under models_dir (with or without ".gguf");
  * ENOTFOUND with what to do. Appends to out. */

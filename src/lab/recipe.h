@@ -1,19 +1,24 @@
 /* recipe.h: a recipe (YAML) read, checked and resolved: data with owners, defaults of the stages,
  * and arms.
  *
- *     name: demo
+ *     name: demo                      a word: letters, digits, '-', '_', '.'
  *     title: one line for the report
  *     seed: 1                         or a list: one replicate of every arm for each
  *     scenario: service               or open_weights: then tune and repair are refused
- *     model: smollm2-135m-instruct    MODEL as on the command line
+ *     model: smollm2-135m-instruct    MODEL as on the command line; a path is tried beside the
+ *                                     recipe first
  *     data:                           named sets of rows; files are relative to the recipe
- *       refusals: {files: [a.jsonl], owner: defender, limit: 0}
+ *       refusals: {files: [a.jsonl], owner: defender}
+ *       probe: {files: e.jsonl, owner: evaluator, limit: 24}    24 rows of a fixed shuffle
+ *       evaluator: {files: e.jsonl, owner: evaluator, skip: 24} the others of the same shuffle
  *       task_test: {files: [t.jsonl], owner: evaluator, task: banking}
+ *       openings: {files: openings.txt, owner: attacker}        .txt: a text row for each line
  *     align:                          the provider's alignment stage
  *       data: [refusals, general]     what "align" trains on, in one stream
  *       refusals: [refusals]          the stream "align" of tuning defenses (harmful -> refusal)
  *       general: [general]            the stream "general"
- *       harmful: {prompts: [d], answers: openings}   the defender's own harmful rows
+ *       harmful: {prompts: [d], answers: openings}   the defender's own harmful rows; without
+ *                                     answers the rows are taken as they are
  *       train: {learning_rate: 3e-4}  hold_train_options
  *     customer:
  *       data: [banking, chat]         the set "task"
@@ -35,8 +40,9 @@
  *          against: poisoned}
  *
  * A method is given by name, as {name: {options}}, or as a list of these (composition).  Arms may
- * override `train` of their stages.  Unknown keys are errors with "did you mean" and
- * RECIPE:LINE:COLUMN; so are wrong types, ranges, missing files and methods of another stage.
+ * override `train` of their stages by align_train and customer_train.  Unknown keys are errors with
+ * "did you mean" and RECIPE:LINE:COLUMN; so are wrong types, ranges, missing files and methods of
+ * another stage.
  */
 #ifndef HOLD_LAB_RECIPE_H
 #define HOLD_LAB_RECIPE_H
@@ -62,9 +68,8 @@ enum hold_owner {
 struct hold_data_set {
     const char *name;
     enum hold_owner owner;
-    const char
-        *task;     /* rows of one task share instruction-like text: only exact duplicates count */
-    int64_t limit; /* rows taken after a seeded shuffle; 0: all, in order */
+    const char *task; /* rows of one task share their wordings: only exact duplicates count */
+    int64_t limit, skip; /* of a fixed shuffle when either is given; limit 0: all that are left */
     struct hold_rows rows;
     char content_id[65]; /* SHA-256 over the rows as taken */
     long line;
@@ -80,7 +85,7 @@ struct hold_arm {
     const char *name, *title;
     const char *against; /* name of the arm that the paired difference is to, or NULL */
     struct hold_method_list align, attack, tune, repair; /* n == 0: no such stage */
-    json_t *align_train, *customer_train;                /* overrides, or NULL */
+    struct hold_train_config align_train, customer_train; /* resolved; seed is the replicate's */
     long line;
 };
 
@@ -95,9 +100,13 @@ enum hold_eval_kind {
 };
 struct hold_eval_set {
     const struct hold_data_set *data; /* NULL: not asked for */
-    int64_t max_tokens, every, limit;
-    const char *score; /* task: "label" or "key"; harmful: "judge" or "key" (planted policy) */
+    int64_t max_tokens, every; /* every: steps between probes */
+    /* "judge", "key" (planted policy: the row's "answer" occurs) or "label" (tasks: the answer is
+     * the row's "label"). */
+    const char *score;
 };
+
+enum { HOLD_MAX_SETS = 16 }; /* in one list of the recipe */
 
 struct hold_recipe {
     struct hold_arena arena; /* texts */
@@ -109,9 +118,9 @@ struct hold_recipe {
     int n_data;
     struct hold_data_set *data;
     /* Lists of indices into data, ended by -1; empty lists are {-1}. */
-    int align_data[16], refusals[16], general[16], defender_harmful[16], task[16];
-    int attacker_harmful, openings, ten;  /* -1: none */
-    json_t *align_train, *customer_train; /* objects, may be NULL */
+    int align_data[HOLD_MAX_SETS], refusals[HOLD_MAX_SETS], general[HOLD_MAX_SETS];
+    int defender_harmful[HOLD_MAX_SETS], task[HOLD_MAX_SETS];
+    int defender_openings, attacker_harmful, openings, ten; /* -1: none */
     struct hold_eval_set eval[HOLD_EVAL_COUNT];
     int n_labels;
     const char **labels; /* of the task */
@@ -121,8 +130,9 @@ struct hold_recipe {
 };
 
 /* Read, apply `overrides` ("seed=1,2,3", "customer.train.learning_rate=1e-4",
- * "arms.lisa.tune.lisa.rho=0.1"), check everything that can be checked without a model, and load
- * the rows.  Refuses one row or near duplicate in two roles (owners), naming both places. */
+ * "arms.lisa.tune.lisa.rho=0.1", "data.evaluator.limit=4"), check everything that can be checked
+ * without a model, and load the rows.  Refuses one row or near duplicate in two roles (owners),
+ * naming both places. */
 int hold_recipe_read(struct hold_recipe *out, const char *path, const char *const *overrides,
                      int n_overrides, struct hold_error *err);
 void hold_recipe_release(struct hold_recipe *r);

@@ -45,7 +45,8 @@ struct hold_scanner {
 const struct hold_scanner *hold_scanner_find(const char *pattern);
 
 /* PCRE2 (pretok_regex.c).  Only syntax that means the same in Oniguruma is taken; patterns that can
- * match nothing are refused. */
+ * match nothing are refused.  Their \p classes are those of the PCRE2 at hand (Unicode 14 in
+ * Debian 12): characters assigned later may be cut otherwise than `tokenizers` does. */
 struct hold_regex;
 int hold_regex_new(struct hold_regex **out, const char *pattern, const char *where,
                    struct hold_error *err);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "tokenizer/pretok.h"
 
 enum { PATTERN_MAX = 4096 };
@@ -24,37 +25,60 @@ static bool same_escape(char c) {
     return (unsigned char)c < 0x80;
 }
 
-/* The pattern uses only what both engines read alike, else the offender is named. */
-static int check_syntax(const char *pattern, const char *where, struct hold_error *err) {
-    bool in_class = false;
-    for (const char *p = pattern; *p != '\0'; p++) {
-        if (*p == '\\') {
-            p++;
-            if (*p == '\0' || !same_escape(*p)) {
-                return hold_fail(err, HOLD_EUNSUPPORTED,
-                                 "%s: pattern uses \\%c, which is not supported", where,
-                                 *p == '\0' ? ' ' : *p);
-            }
-        } else if (in_class && (*p == '[' || (*p == '&' && p[1] == '&'))) {
-            return hold_fail(err, HOLD_EUNSUPPORTED,
-                             "%s: pattern uses a class within a class, which is not supported",
-                             where);
-        } else if (!in_class && *p == '(' && p[1] == '?' &&
-                   (strchr(":!=<>i#", p[2]) == NULL || (p[2] == 'i' && p[3] != ':'))) {
-            return hold_fail(err, HOLD_EUNSUPPORTED,
-                             "%s: pattern uses (?%c, which is not supported", where, p[2]);
-        } else if (*p == '[' && !in_class) {
-            in_class = true;
-            p += p[1] == '^' ? 1 : 0;
-            p += p[1] == ']' ? 1 : 0;
-        } else if (*p == ']') {
-            in_class = false;
-        } else if (!in_class && *p == '(' && p[1] == '*') {
-            return hold_fail(err, HOLD_EUNSUPPORTED,
-                             "%s: pattern uses a (*VERB), which is not supported", where);
-        }
+static int refuse(const char *where, const char *what, const char *at, struct hold_error *err) {
+    return hold_fail(err, HOLD_EUNSUPPORTED,
+                     "%s: pattern uses %s at \"%.8s\", which is not supported", where, what, at);
+}
+
+/* PCRE2 still counts U+180E among the blanks, Oniguruma does not: \s is written out. */
+#define BLANKS "\\t-\\r \\x{85}\\p{Z}"
+
+/* One escape, p at its backslash. */
+static int translate_escape(const char *p, bool in_class, const char *where, struct hold_str *out,
+                            struct hold_error *err) {
+    if (p[1] == '\0' || !same_escape(p[1]) || (in_class && p[1] == 'S')) {
+        return refuse(where, "an escape", p, err);
+    }
+    if (p[1] == 's' && in_class) {
+        hold_str_add(out, BLANKS);
+    } else if (p[1] == 's' || p[1] == 'S') {
+        hold_str_add(out, p[1] == 's' ? "[" BLANKS "]" : "[^" BLANKS "]");
+    } else {
+        hold_str_add_bytes(out, p, 2);
     }
     return HOLD_OK;
+}
+
+/* The pattern for PCRE2. It uses only what both engines read alike, else the offender is named. */
+static int translate(const char *pattern, const char *where, struct hold_str *out,
+                     struct hold_error *err) {
+    bool in_class = false;
+    int rc = HOLD_OK;
+    for (const char *p = pattern; rc == HOLD_OK && *p != '\0'; p++) {
+        if (*p == '\\') {
+            rc = translate_escape(p++, in_class, where, out, err);
+            continue;
+        }
+        if (in_class && (*p == '[' || (*p == '&' && p[1] == '&'))) {
+            rc = refuse(where, "a class within a class", p, err);
+        } else if (!in_class && *p == '(' && p[1] == '*') {
+            rc = refuse(where, "a verb", p, err);
+        } else if (!in_class && *p == '(' && p[1] == '?' &&
+                   (p[2] == '\0' || strchr(":!=<>i#", p[2]) == NULL ||
+                    (p[2] == 'i' && p[3] != ':'))) {
+            rc = refuse(where, "a group", p, err);
+        } else if (*p == '[' && !in_class) {
+            in_class = true;
+            size_t skip = p[1] == '^' ? 1 : 0;
+            skip += p[1 + skip] == ']' ? 1 : 0; /* a bracket that comes first is itself */
+            hold_str_add_bytes(out, p, skip);
+            p += skip;
+        } else if (*p == ']') {
+            in_class = false;
+        }
+        hold_str_add_char(out, *p);
+    }
+    return rc == HOLD_OK ? hold_str_check(out, err) : rc;
 }
 
 int hold_regex_new(struct hold_regex **out, const char *pattern, const char *where,
@@ -64,18 +88,21 @@ int hold_regex_new(struct hold_regex **out, const char *pattern, const char *whe
         return hold_fail(err, HOLD_EUNSUPPORTED, "%s: pattern of %zu bytes, at most %d are taken",
                          where, strlen(pattern), PATTERN_MAX);
     }
-    int rc = check_syntax(pattern, where, err);
+    struct hold_str translated = HOLD_STR_INIT;
     struct hold_regex *r = NULL;
+    int rc = translate(pattern, where, &translated, err);
     if (rc == HOLD_OK) {
         rc = hold_new((void **)&r, 1, sizeof *r, "pattern", err);
     }
     if (rc != HOLD_OK) {
+        hold_str_release(&translated);
         return rc;
     }
     int code = 0;
     PCRE2_SIZE offset = 0;
-    r->code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
+    r->code = pcre2_compile((PCRE2_SPTR)hold_str_text(&translated), translated.len,
                             PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &offset, NULL);
+    hold_str_release(&translated);
     r->where = hold_strdup(where);
     if (r->code == NULL) {
         char text[200] = "";

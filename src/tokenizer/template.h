@@ -22,31 +22,36 @@ int hold_template_new(struct hold_template **out, const char *source, const char
 void hold_template_free(struct hold_template *t);
 const char *hold_template_source(const struct hold_template *t);
 
-/* Rendered text: bytes, and for each byte the message it came from (-1: the template itself) and
- * whether it lies in a {% generation %} block. */
+/* Rendered text: bytes, and for each byte where it came from.  All strings inside message i, and
+ * what string operations make of them, carry i; text of the template, bos_token and eos_token carry
+ * HOLD_FROM_TEMPLATE; other variables (tools, documents ...) carry HOLD_FROM_OTHER. */
+enum { HOLD_FROM_TEMPLATE = -1, HOLD_FROM_OTHER = -2 };
 struct hold_rendered {
     struct hold_str text;
-    int32_t *message;          /* text.len entries */
-    unsigned char *generation; /* text.len entries */
+    int32_t *message;          /* text.len entries: message index, or HOLD_FROM_... */
+    unsigned char *said;       /* text.len entries: from a field other than role and name */
+    unsigned char *generation; /* text.len entries: inside a {% generation %} block */
     bool has_generation;       /* the template marks its generation blocks */
 };
 void hold_rendered_release(struct hold_rendered *r);
 
 struct hold_render_options {
     bool add_generation_prompt;
-    const char *bos_token, *eos_token; /* text, or NULL */
+    const char *bos_token, *eos_token; /* text, or NULL: undefined in the template */
     const json_t *extra;               /* further variables (tools, ...); object or NULL */
-    int64_t now;                       /* Unix time for strftime_now */
+    int64_t now;                       /* Unix time for strftime_now, which tells UTC */
 };
 /* `messages`: array of {"role","content",...}.  Budgets: depth 64, 1e6 steps, 4 MiB of output. */
 int hold_template_render(const struct hold_template *t, const json_t *messages,
                          const struct hold_render_options *options, struct hold_rendered *out,
                          struct hold_error *err);
 
-/* Tokenise what was rendered.  `said` (may be NULL) receives for every id the index of the
- * assistant message it belongs to as trained text, or -1: tokens that begin inside an assistant
- * message's content (or a generation block), and the end-of-turn control token that directly
- * follows that content. */
+/* Tokenise what was rendered.  Control tokens are recognised only in bytes of the template.
+ * `said` (may be NULL) receives for every id the index of the assistant message it belongs to as
+ * trained text, or -1.  Without generation blocks these are the tokens that begin inside what an
+ * assistant message says (its fields other than role and name), and the control token that directly
+ * follows it. With generation blocks they are the tokens that begin inside such a block, and no
+ * others; a block belongs to the message whose bytes it holds, one without any to none. */
 int hold_template_tokenize(const struct hold_tokenizer *tok, const struct hold_rendered *r,
                            const json_t *messages, struct hold_ids *ids, struct hold_ids *said,
                            struct hold_error *err);

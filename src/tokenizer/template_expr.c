@@ -395,9 +395,7 @@ static int parse_unary(struct hold_parser *p, bool with_filters, struct hold_nod
         bool minus = *p->at++->text == '-';
         rc = enter(p);
         rc = rc == HOLD_OK ? parse_unary(p, false, &inner) : rc;
-        rc = rc == HOLD_OK
-                 ? join(p, minus ? HOLD_NODE_NEG : HOLD_NODE_POS, inner, NULL, &n)
-                 : rc;
+        rc = rc == HOLD_OK ? join(p, minus ? HOLD_NODE_NEG : HOLD_NODE_POS, inner, NULL, &n) : rc;
         p->depth--;
         *out = n;
     } else {
@@ -418,17 +416,13 @@ static int parse_unary(struct hold_parser *p, bool with_filters, struct hold_nod
     return rc;
 }
 
-/* Left-associative levels: * / // % over ** over unary; ~ over that; + - over ~. */
-static int parse_level(struct hold_parser *p, int level, struct hold_node **out) {
-    static const char *const SIGNS[3][4] = {
-        {"+", "-", NULL, NULL}, {"*", "/", "//", "%"}, {"**", NULL, NULL, NULL}};
-    if (level == 3) {
+/* Left-associative: * / // % at level 0, ** at level 1, unary at level 2. */
+static int parse_product(struct hold_parser *p, int level, struct hold_node **out) {
+    static const char *const SIGNS[2][4] = {{"*", "/", "//", "%"}, {"**", NULL, NULL, NULL}};
+    if (level == 2) {
         return parse_unary(p, true, out);
     }
-    int rc = parse_level(p, level + 1, out);
-    if (rc == HOLD_OK && level == 0 && is_sign(p, "~")) {
-        rc = HOLD_OK;
-    }
+    int rc = parse_product(p, level + 1, out);
     for (;;) {
         const char *op = NULL;
         for (int k = 0; k < 4 && SIGNS[level][k] != NULL; k++) {
@@ -439,7 +433,7 @@ static int parse_level(struct hold_parser *p, int level, struct hold_node **out)
         }
         struct hold_node *right = NULL, *n = NULL;
         p->at++;
-        rc = parse_level(p, level + 1, &right);
+        rc = parse_product(p, level + 1, &right);
         rc = rc == HOLD_OK ? join(p, HOLD_NODE_BINARY, *out, right, &n) : rc;
         if (rc == HOLD_OK) {
             memcpy(n->op, op, strlen(op) + 1);
@@ -449,7 +443,7 @@ static int parse_level(struct hold_parser *p, int level, struct hold_node **out)
 }
 
 static int parse_concat(struct hold_parser *p, struct hold_node **out) {
-    int rc = parse_level(p, 1, out);
+    int rc = parse_product(p, 0, out);
     if (rc != HOLD_OK || !is_sign(p, "~")) {
         return rc;
     }
@@ -460,7 +454,7 @@ static int parse_concat(struct hold_parser *p, struct hold_node **out) {
     n->items = *out;
     struct hold_node **tail = &n->items->next;
     while (rc == HOLD_OK && hold_parse_skip(p, HOLD_LEX_SIGN, "~")) {
-        rc = parse_level(p, 1, tail);
+        rc = parse_product(p, 0, tail);
         tail = rc == HOLD_OK ? &(*tail)->next : tail;
     }
     *out = n;
@@ -573,8 +567,25 @@ int hold_parse_expression(struct hold_parser *p, bool conditional, struct hold_n
 }
 
 static bool tuple_ends(const struct hold_parser *p) {
-    return p->at->kind == HOLD_LEX_OUT_END || p->at->kind == HOLD_LEX_TAG_END ||
-           is_sign(p, ")") || is_word(p, "in");
+    return p->at->kind == HOLD_LEX_OUT_END || p->at->kind == HOLD_LEX_TAG_END || is_sign(p, ")") ||
+           is_word(p, "in");
+}
+
+static int parse_one_target(struct hold_parser *p, bool with_attr, struct hold_node **out) {
+    int rc = parse_primary(p, out);
+    if (rc != HOLD_OK) {
+        return rc;
+    }
+    if ((*out)->kind != HOLD_NODE_NAME && (*out)->kind != HOLD_NODE_TUPLE) {
+        return hold_parse_fail(p, "cannot assign to this");
+    }
+    if (with_attr && (*out)->kind == HOLD_NODE_NAME && hold_parse_skip(p, HOLD_LEX_SIGN, ".")) {
+        struct hold_node *attr = NULL;
+        rc = join(p, HOLD_NODE_TARGET_ATTR, *out, NULL, &attr);
+        rc = rc == HOLD_OK ? hold_parse_name(p, &attr->name) : rc;
+        *out = attr;
+    }
+    return rc;
 }
 
 /* The comma list behind the first item, when there is one. */
@@ -591,17 +602,8 @@ static int finish_tuple(struct hold_parser *p, bool conditional, bool target, bo
     n->items = *out;
     struct hold_node **tail = &n->items->next;
     while (rc == HOLD_OK && hold_parse_skip(p, HOLD_LEX_SIGN, ",") && !tuple_ends(p)) {
-        if (target) {
-            struct hold_node *item = NULL;
-            rc = hold_parse_target(p, with_attr, &item);
-            *tail = item;
-            if (rc == HOLD_OK && item->kind == HOLD_NODE_TUPLE) {
-                n->items->next = item->items; /* a, (b, c): the parser went on by itself */
-                break;
-            }
-        } else {
-            rc = hold_parse_expression(p, conditional, tail);
-        }
+        rc = target ? parse_one_target(p, with_attr, tail)
+                    : hold_parse_expression(p, conditional, tail);
         tail = rc == HOLD_OK ? &(*tail)->next : tail;
     }
     *out = n;
@@ -614,21 +616,6 @@ int hold_parse_tuple(struct hold_parser *p, bool conditional, struct hold_node *
 }
 
 int hold_parse_target(struct hold_parser *p, bool with_attr, struct hold_node **out) {
-    struct hold_node *n = NULL;
-    int rc = parse_primary(p, &n);
-    if (rc != HOLD_OK) {
-        return rc;
-    }
-    if (n->kind != HOLD_NODE_NAME && n->kind != HOLD_NODE_TUPLE) {
-        return hold_parse_fail(p, "cannot assign to this");
-    }
-    if (with_attr && n->kind == HOLD_NODE_NAME && is_sign(p, ".")) {
-        struct hold_node *attr = NULL;
-        rc = join(p, HOLD_NODE_TARGET_ATTR, n, NULL, &attr);
-        p->at++;
-        rc = rc == HOLD_OK ? hold_parse_name(p, &attr->name) : rc;
-        n = attr;
-    }
-    *out = n;
-    return rc;
+    int rc = parse_one_target(p, with_attr, out);
+    return rc == HOLD_OK ? finish_tuple(p, false, true, with_attr, out) : rc;
 }

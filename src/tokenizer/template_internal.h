@@ -6,9 +6,9 @@
 #include "tokenizer/template.h"
 
 enum {
-    HOLD_SOURCE_MAX = 1 << 20,  /* bytes of a template */
-    HOLD_NEST_MAX = 64,         /* nesting of statements, parentheses, macro calls */
-    HOLD_TREE_MAX = 600,        /* height of the syntax tree: long chains of operators */
+    HOLD_SOURCE_MAX = 1 << 20, /* bytes of a template */
+    HOLD_NEST_MAX = 64,        /* nesting of statements, parentheses, macro calls */
+    HOLD_TREE_MAX = 600,       /* height of the syntax tree: long chains of operators */
     HOLD_STEPS_MAX = 1000000,
     HOLD_OUTPUT_MAX = 4 << 20,
     HOLD_MEMORY_MAX = 256 << 20
@@ -91,7 +91,7 @@ struct hold_dict {
     size_t n, cap;
     struct hold_entry {
         struct hold_value key, value;
-    } *entries;
+    } * entries;
 };
 struct hold_loop {
     const struct hold_list *items;
@@ -109,15 +109,15 @@ struct hold_args {
     const struct hold_value *named;
     size_t n_named;
 };
-struct hold_run;
+struct hold_jinja;
 /* A built-in filter, test, function or method: `self` is what it is applied to. Its parameters
- * arrive by place in args[], NULL where not given. */
+ * arrive by place in args[], NULL where not given; `raw` ones take the arguments as they are. */
 struct hold_function {
     const char *name;
-    const char *params; /* "a,b,c"; a leading "*": takes the call's arguments as they are */
-    int (*call)(struct hold_run *r, const struct hold_value *self,
+    const char *params; /* "a,b,c", at most 8 */
+    int (*call)(struct hold_jinja *r, const struct hold_value *self,
                 const struct hold_value *const *args, struct hold_value *out);
-    int (*raw)(struct hold_run *r, const struct hold_value *self, const struct hold_args *args,
+    int (*raw)(struct hold_jinja *r, const struct hold_value *self, const struct hold_args *args,
                struct hold_value *out);
 };
 struct hold_method {
@@ -146,9 +146,9 @@ enum hold_node_kind {
     HOLD_NODE_COMPARE, /* a, then items with their op */
     HOLD_NODE_AND,
     HOLD_NODE_OR,
-    HOLD_NODE_CONCAT,  /* items */
-    HOLD_NODE_COND,    /* b if a else c; c may be NULL */
-    HOLD_NODE_KEYWORD, /* name=a in a call */
+    HOLD_NODE_CONCAT,      /* items */
+    HOLD_NODE_COND,        /* b if a else c; c may be NULL */
+    HOLD_NODE_KEYWORD,     /* name=a in a call */
     HOLD_NODE_TARGET_ATTR, /* name.attr as the target of set */
     /* statements */
     HOLD_NODE_DATA,       /* text of the template */
@@ -206,7 +206,7 @@ struct hold_scope {
     struct hold_variable {
         const char *name;
         struct hold_value value;
-    } *variables;
+    } * variables;
     size_t n, cap;
     bool kept; /* a macro remembers it */
 };
@@ -216,7 +216,7 @@ struct hold_sink {
     uint32_t *tags;
     size_t len, cap;
 };
-struct hold_run {
+struct hold_jinja {
     struct hold_arena arena;
     const char *name;
     int line; /* of the node at work */
@@ -229,38 +229,40 @@ struct hold_run {
     size_t loop_depth; /* loop.depth0 of the next loop */
     struct hold_error *err;
 };
-int hold_run_fail(struct hold_run *r, int code, const char *format, ...)
+int hold_jinja_fail(struct hold_jinja *r, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-int hold_run_steps(struct hold_run *r, size_t n); /* pay n steps */
-int hold_run_alloc(struct hold_run *r, size_t n, size_t size, void *out); /* *(void **)out */
-int hold_run_eval(struct hold_run *r, const struct hold_node *n, struct hold_value *out);
-int hold_run_body(struct hold_run *r, const struct hold_node *first);
-int hold_run_capture(struct hold_run *r, const struct hold_node *body, struct hold_value *out);
-int hold_run_scope(struct hold_run *r, struct hold_scope *parent, struct hold_scope **out);
-int hold_run_set(struct hold_run *r, const char *name, const struct hold_value *value);
+int hold_jinja_steps(struct hold_jinja *r, size_t n); /* pay n steps */
+int hold_jinja_enter(struct hold_jinja *r);           /* one level deeper; r->depth-- to leave */
+int hold_jinja_alloc(struct hold_jinja *r, size_t n, size_t size, void *out); /* *(void **)out */
+int hold_jinja_eval(struct hold_jinja *r, const struct hold_node *n, struct hold_value *out);
+int hold_jinja_body(struct hold_jinja *r, const struct hold_node *first);
+int hold_jinja_capture(struct hold_jinja *r, const struct hold_node *body, struct hold_value *out);
+int hold_jinja_scope(struct hold_jinja *r, struct hold_scope *parent, struct hold_scope **out);
+int hold_jinja_set(struct hold_jinja *r, const char *name, const struct hold_value *value);
 /* Evaluate a call's arguments and call `function` on self; `callee` a value. */
-int hold_run_arguments(struct hold_run *r, const struct hold_node *first, struct hold_args *out);
-int hold_run_apply(struct hold_run *r, const struct hold_function *f,
-                   const struct hold_value *self, const struct hold_args *args,
-                   struct hold_value *out);
-int hold_run_call(struct hold_run *r, const struct hold_value *callee,
-                  const struct hold_args *args, struct hold_value *out);
-int hold_run_attribute(struct hold_run *r, const struct hold_value *self, const char *name,
-                       struct hold_value *out);
-int hold_run_item(struct hold_run *r, const struct hold_value *self,
-                  const struct hold_value *index, struct hold_value *out);
-int hold_run_slice(struct hold_run *r, const struct hold_value *self,
-                   const struct hold_value *const bounds[3], struct hold_value *out);
-int hold_run_binary(struct hold_run *r, const char *op, const struct hold_value *a,
-                    const struct hold_value *b, struct hold_value *out);
-int hold_run_compare(struct hold_run *r, const char *op, const struct hold_value *a,
-                     const struct hold_value *b, bool *out);
+int hold_jinja_arguments(struct hold_jinja *r, const struct hold_node *first,
+                         struct hold_args *out);
+int hold_jinja_apply(struct hold_jinja *r, const struct hold_function *f,
+                     const struct hold_value *self, const struct hold_args *args,
+                     struct hold_value *out);
+int hold_jinja_call(struct hold_jinja *r, const struct hold_value *callee,
+                    const struct hold_args *args, struct hold_value *out);
+int hold_jinja_attribute(struct hold_jinja *r, const struct hold_value *self, const char *name,
+                         struct hold_value *out);
+int hold_jinja_item(struct hold_jinja *r, const struct hold_value *self,
+                    const struct hold_value *index, struct hold_value *out);
+int hold_jinja_slice(struct hold_jinja *r, const struct hold_value *self,
+                     const struct hold_value *const bounds[3], struct hold_value *out);
+int hold_jinja_binary(struct hold_jinja *r, const char *op, const struct hold_value *a,
+                      const struct hold_value *b, struct hold_value *out);
+int hold_jinja_compare(struct hold_jinja *r, const char *op, const struct hold_value *a,
+                       const struct hold_value *b, bool *out);
 
 /* Sinks. */
-int hold_sink_add(struct hold_run *r, struct hold_sink *s, const char *text, size_t len,
+int hold_sink_add(struct hold_jinja *r, struct hold_sink *s, const char *text, size_t len,
                   const uint32_t *tags, uint32_t tag);
-int hold_sink_value(struct hold_run *r, struct hold_sink *s, const struct hold_value *text);
-int hold_sink_take(struct hold_run *r, struct hold_sink *s, struct hold_value *out);
+int hold_sink_value(struct hold_jinja *r, struct hold_sink *s, const struct hold_value *text);
+int hold_sink_take(struct hold_jinja *r, struct hold_sink *s, struct hold_value *out);
 void hold_sink_release(struct hold_sink *s);
 
 /* Values (template_value.c). */
@@ -272,30 +274,30 @@ struct hold_value hold_value_real(double real);
 struct hold_value hold_value_text(const char *text, size_t len, uint32_t tag);
 const char *hold_value_kind(const struct hold_value *v);
 bool hold_value_truth(const struct hold_value *v);
-bool hold_value_number(const struct hold_value *v, double *out); /* bool, int, real */
+bool hold_value_number(const struct hold_value *v, double *out);   /* bool, int, real */
 bool hold_value_integer(const struct hold_value *v, int64_t *out); /* bool, int */
 bool hold_value_is(const struct hold_value *v, const char *text);  /* text equal to */
-int hold_value_equal(struct hold_run *r, const struct hold_value *a, const struct hold_value *b,
+int hold_value_equal(struct hold_jinja *r, const struct hold_value *a, const struct hold_value *b,
                      bool *out);
-int hold_value_list(struct hold_run *r, enum hold_kind kind, size_t n, struct hold_value *out);
-int hold_value_dict(struct hold_run *r, size_t cap, struct hold_value *out);
-int hold_value_put(struct hold_run *r, struct hold_dict *d, const struct hold_value *key,
+int hold_value_list(struct hold_jinja *r, enum hold_kind kind, size_t n, struct hold_value *out);
+int hold_value_dict(struct hold_jinja *r, size_t cap, struct hold_value *out);
+int hold_value_put(struct hold_jinja *r, struct hold_dict *d, const struct hold_value *key,
                    const struct hold_value *value);
-int hold_value_find(struct hold_run *r, const struct hold_dict *d, const struct hold_value *key,
+int hold_value_find(struct hold_jinja *r, const struct hold_dict *d, const struct hold_value *key,
                     const struct hold_value **out); /* NULL: not there */
 /* Items that a loop over v sees, as a list; not iterable: an error. */
-int hold_value_items(struct hold_run *r, const struct hold_value *v, struct hold_list *out);
-int hold_value_json(struct hold_run *r, const json_t *json, uint32_t tag, int depth,
+int hold_value_items(struct hold_jinja *r, const struct hold_value *v, struct hold_list *out);
+int hold_value_json(struct hold_jinja *r, const json_t *json, uint32_t tag, int depth,
                     struct hold_value *out);
 /* str(v). */
-int hold_value_str(struct hold_run *r, const struct hold_value *v, struct hold_value *out);
+int hold_value_str(struct hold_jinja *r, const struct hold_value *v, struct hold_value *out);
 /* The text of v for C: NUL-terminated, in the arena; not a text: an error naming `what`. */
-int hold_value_name(struct hold_run *r, const struct hold_value *v, const char *what,
+int hold_value_name(struct hold_jinja *r, const struct hold_value *v, const char *what,
                     const char **out);
 /* Python's repr(v), and json.dumps (template_json.c). */
-int hold_value_repr(struct hold_run *r, struct hold_sink *s, const struct hold_value *v,
+int hold_value_repr(struct hold_jinja *r, struct hold_sink *s, const struct hold_value *v,
                     int depth);
-int hold_value_add_real(struct hold_run *r, struct hold_sink *s, double real, uint32_t tag);
+int hold_value_add_real(struct hold_jinja *r, struct hold_sink *s, double real, uint32_t tag);
 extern const struct hold_function HOLD_TOJSON;
 
 /* Text (template_text.c). */
@@ -303,13 +305,15 @@ size_t hold_text_count(const struct hold_value *v); /* code points */
 struct hold_value hold_text_part(const struct hold_value *v, size_t from, size_t to); /* bytes */
 struct hold_value hold_text_strip(const struct hold_value *v, const struct hold_value *chars,
                                   bool left, bool right);
-int hold_text_slice(struct hold_run *r, const struct hold_value *v, int64_t start, int64_t step,
+int hold_text_slice(struct hold_jinja *r, const struct hold_value *v, int64_t start, int64_t step,
                     int64_t count, struct hold_value *out);
-int hold_text_case(struct hold_run *r, const struct hold_value *v, char how,
+/* how: 'l' lower, 'u' upper, 'c' Python's capitalize, 'p' its title, 't' Jinja's title. */
+int hold_text_case(struct hold_jinja *r, const struct hold_value *v, char how,
                    struct hold_value *out);
-int hold_text_replace(struct hold_run *r, const struct hold_value *v, const struct hold_value *old,
-                      const struct hold_value *new_text, int64_t count, struct hold_value *out);
-int hold_text_lines(struct hold_run *r, const struct hold_value *v, struct hold_value *out);
+int hold_text_replace(struct hold_jinja *r, const struct hold_value *v,
+                      const struct hold_value *old, const struct hold_value *new_text,
+                      int64_t count, struct hold_value *out);
+int hold_text_lines(struct hold_jinja *r, const struct hold_value *v, struct hold_value *out);
 const struct hold_function *hold_text_method(const char *name);
 
 /* Tables by name; NULL when there is none. */
@@ -317,7 +321,7 @@ const struct hold_function *hold_filter_find(const char *name);
 const struct hold_function *hold_test_find(const char *name);
 const struct hold_function *hold_global_find(const char *name);
 const struct hold_function *hold_dict_method(const char *name);
-int hold_loop_attribute(struct hold_run *r, const struct hold_value *self, const char *name,
+int hold_loop_attribute(struct hold_jinja *r, const struct hold_value *self, const char *name,
                         struct hold_value *out, bool *found);
 
 #endif

@@ -195,8 +195,7 @@ static int lex_text(struct lexer *l) {
     if (end >= l->n) {
         return fail(l, "string without its end");
     }
-    struct hold_lex token = {
-        .kind = HOLD_LEX_TEXT, .text = l->source + begin, .len = end - begin};
+    struct hold_lex token = {.kind = HOLD_LEX_TEXT, .text = l->source + begin, .len = end - begin};
     if (escapes) {
         struct hold_str out = HOLD_STR_INIT;
         for (size_t i = begin; i < end;) {
@@ -230,8 +229,8 @@ static bool is_digit(char c) {
 
 /* Digits from `at`, with single underscores between them: where they end. */
 static size_t skip_digits(const struct lexer *l, size_t at) {
-    while (at < l->n && (is_digit(l->source[at]) || (l->source[at] == '_' && at + 1 < l->n &&
-                                                     is_digit(l->source[at + 1])))) {
+    while (at < l->n && (is_digit(l->source[at]) ||
+                         (l->source[at] == '_' && at + 1 < l->n && is_digit(l->source[at + 1])))) {
         at++;
     }
     return at;
@@ -263,10 +262,10 @@ static int lex_number(struct lexer *l) {
         return fail(l, "number that cannot be read");
     }
     for (size_t i = 0; token.kind == HOLD_LEX_INT && i < n; i++) {
-        if (token.integer > (INT64_MAX - 9) / 10) {
+        if (__builtin_mul_overflow(token.integer, (int64_t)10, &token.integer) ||
+            __builtin_add_overflow(token.integer, (int64_t)(digits[i] - '0'), &token.integer)) {
             return fail(l, "integer that does not fit 64 bits");
         }
-        token.integer = token.integer * 10 + (digits[i] - '0');
     }
     int rc = push(l, token);
     advance(l, end - l->at);
@@ -304,8 +303,8 @@ static int lex_sign(struct lexer *l, char *open, int *depth) {
         }
         (*depth)--;
     }
-    int rc = push(l, (struct hold_lex){
-                         .kind = HOLD_LEX_SIGN, .text = SIGNS[k], .len = strlen(SIGNS[k])});
+    int rc = push(
+        l, (struct hold_lex){.kind = HOLD_LEX_SIGN, .text = SIGNS[k], .len = strlen(SIGNS[k])});
     advance(l, strlen(SIGNS[k]));
     return rc;
 }
@@ -326,8 +325,8 @@ static int lex_inside(struct lexer *l, char kind) {
         size_t skip = sign != 0 ? 1 : 0;
         if (depth == 0 && l->n - l->at >= skip + 2 &&
             memcmp(l->source + l->at + skip, end, 2) == 0) {
-            int rc = push(l, (struct hold_lex){
-                                 .kind = kind == '{' ? HOLD_LEX_OUT_END : HOLD_LEX_TAG_END});
+            int rc = push(
+                l, (struct hold_lex){.kind = kind == '{' ? HOLD_LEX_OUT_END : HOLD_LEX_TAG_END});
             close_tag(l, skip + 2, kind, sign);
             return rc;
         }
@@ -341,9 +340,9 @@ static int lex_inside(struct lexer *l, char kind) {
             while (stop < l->n && is_name(l->source[stop], false)) {
                 stop++;
             }
-            rc = push(l, (struct hold_lex){.kind = HOLD_LEX_NAME,
-                                           .text = l->source + l->at,
-                                           .len = stop - l->at});
+            rc =
+                push(l, (struct hold_lex){
+                            .kind = HOLD_LEX_NAME, .text = l->source + l->at, .len = stop - l->at});
             l->at = stop;
         } else {
             rc = lex_sign(l, open, &depth);
@@ -392,8 +391,8 @@ int hold_template_lex(struct hold_arena *arena, const char *source, size_t n, co
             rc = lex_comment(&l);
             continue;
         }
-        rc = push(&l, (struct hold_lex){.kind = kind == '{' ? HOLD_LEX_OUT_BEGIN
-                                                            : HOLD_LEX_TAG_BEGIN});
+        rc = push(&l,
+                  (struct hold_lex){.kind = kind == '{' ? HOLD_LEX_OUT_BEGIN : HOLD_LEX_TAG_BEGIN});
         if (rc == HOLD_OK) {
             rc = lex_inside(&l, kind);
         }

@@ -1,4 +1,5 @@
-/* tokenizer.h: text <-> token ids: byte-level BPE, SentencePiece-BPE and unigram.
+/* tokenizer.h: text <-> token ids by byte-level BPE (SentencePiece BPE and unigram vocabularies are
+ * refused by name).
  *
  * A tokenizer is made from a vocabulary description that a file format filled in (GGUF metadata,
  * tokenizer.json); after that it is immutable and may be shared by threads.  It reproduces Hugging
@@ -37,7 +38,8 @@ struct hold_vocab {
     int32_t n_merges;
     const char *const *merges;     /* "left right"; BPE only */
     const char *pre;               /* pre-tokenizer by GGUF name ("smollm", "gpt-2", "llama-bpe",
-                                      "qwen2", "mpt", "default"), or NULL with pre_patterns */
+                                      "qwen2", "mpt" ...; NULL or "default": gpt-2). "qwen2" also
+                                      normalises to NFC, as Qwen's own tokenizers do */
     const json_t *pre_json;        /* tokenizer.json's "pre_tokenizer", or NULL; borrowed */
     const json_t *normalizer_json; /* tokenizer.json's "normalizer", or NULL; borrowed */
     bool ignore_merges;            /* whole pre-token in the vocabulary wins (Llama 3) */
@@ -63,9 +65,13 @@ struct hold_ids {
 int hold_ids_push(struct hold_ids *ids, int32_t id, struct hold_error *err);
 void hold_ids_release(struct hold_ids *ids);
 
-/* Append the ids of n bytes of text.  Special (control, added) tokens in the text are recognised
- * only with `special`; otherwise they are ordinary text.  No BOS or EOS is added.  Invalid UTF-8:
- * each invalid byte is taken as U+FFFD (documented in docs/formats.md). */
+/* Append the ids of n bytes of text.  Control tokens in the text are recognised only with
+ * `special`; otherwise they are ordinary text.  Added tokens that are not special (GGUF type
+ * USER) are recognised always, as in `tokenizers`.  No BOS or EOS is added.  Invalid UTF-8: each
+ * invalid byte is taken as U+FFFD (documented in docs/formats.md).  A byte that the vocabulary has
+ * no piece for becomes tokenizer.json's unk_token unless that is a control token; else, as in
+ * `tokenizers`, nothing (SmolLM2 lacks six ASCII control characters and the lead bytes of
+ * unassigned planes). */
 int hold_tokenizer_encode(const struct hold_tokenizer *t, const char *text, size_t n, bool special,
                           struct hold_ids *out, struct hold_error *err);
 

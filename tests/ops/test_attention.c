@@ -17,8 +17,7 @@ struct forest {
 static const struct forest FORESTS[] = {
     {"one token", 2, 1, 8, 1, {{-1, 1, 0}}},
     {"one row", 4, 2, 16, 1, {{-1, 37, 0}}},
-    {"tree", 6, 2, 32, 6,
-     {{-1, 21, 0}, {0, 40, 0}, {1, 5, 0}, {1, 70, 0}, {0, 3, 0}, {-1, 9, 0}}},
+    {"tree", 6, 2, 32, 6, {{-1, 21, 0}, {0, 40, 0}, {1, 5, 0}, {1, 70, 0}, {0, 3, 0}, {-1, 9, 0}}},
     {"decode", 9, 3, 64, 5, {{-1, 100, 100}, {0, 30, 29}, {0, 1, 0}, {0, 65, 64}, {0, 7, 5}}},
     {"long row", 3, 3, 64, 1, {{-1, 300, 0}}},
     {"odd head", 2, 2, 7, 3, {{-1, 66, 0}, {0, 3, 0}, {0, 64, 0}}},
@@ -206,10 +205,14 @@ static void one_forest(struct hold_device *d, const struct forest *f) {
     run_both(d, &p, &x);
     int64_t nq = p.a.n_queries, nk = p.a.n_keys, heads = p.a.n_heads;
     struct reference r = {
-        .q = dense(x.hq, nq, x.wide, x.ldq),   .k = dense(x.hk, nk, x.narrow, x.ldk),
-        .v = dense(x.hv, nk, x.narrow, x.ldv), .out = dense(NULL, nq, x.wide, 0),
-        .lse = dense(NULL, nq, heads, 0),      .dout = dense(x.hdout, nq, x.wide, x.ldo),
-        .dq = dense(NULL, nq, x.wide, 0),      .dk = dense(NULL, nk, x.narrow, 0),
+        .q = dense(x.hq, nq, x.wide, x.ldq),
+        .k = dense(x.hk, nk, x.narrow, x.ldk),
+        .v = dense(x.hv, nk, x.narrow, x.ldv),
+        .out = dense(NULL, nq, x.wide, 0),
+        .lse = dense(NULL, nq, heads, 0),
+        .dout = dense(x.hdout, nq, x.wide, x.ldo),
+        .dq = dense(NULL, nq, x.wide, 0),
+        .dk = dense(NULL, nk, x.narrow, 0),
         .dv = dense(NULL, nk, x.narrow, 0),
     };
     reference_run(&p, &r);

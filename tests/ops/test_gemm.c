@@ -155,11 +155,36 @@ static void test_same(void **state) {
     each_device(same_body);
 }
 
+/* A row of a frozen product has the same bytes in any batch: what makes batched decoding equal to
+ * single decoding. */
+static void batch_body(struct hold_device *d) {
+    enum { M = 200, OUT = 330, IN = 96 };
+    struct hold_ptr w = device_random(d, OUT * IN, 1, NULL), x = device_random(d, M * IN, 2, NULL);
+    struct hold_ptr whole = device_floats(d, M * OUT, NULL), one = device_floats(d, M * OUT, NULL);
+    struct hold_weight *handle;
+    struct hold_error err = {0};
+    assert_int_equal(d->k->weight_new(d, w, OUT, IN, &handle, &err), HOLD_OK);
+    d->k->weight_forward(d, handle, M, x, IN, 0, whole, OUT);
+    for (int64_t i = 0, n = 1; i < M; i += n, n = n % 7 + 1) /* in batches of 1 to 7 */
+        d->k->weight_forward(d, handle, i + n < M ? n : M - i, hold_at_f32(x, i * IN), IN, 0,
+                             hold_at_f32(one, i * OUT), OUT);
+    float *a = host_floats(d, M * OUT, whole), *b = host_floats(d, M * OUT, one);
+    assert_memory_equal(a, b, M * OUT * 4);
+    d->k->weight_free(d, handle);
+    free(a);
+    free(b);
+}
+static void test_batch(void **state) {
+    (void)state;
+    each_device(batch_body);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gemm),
         cmocka_unit_test(test_weight),
         cmocka_unit_test(test_same),
+        cmocka_unit_test(test_batch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

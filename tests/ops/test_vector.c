@@ -96,6 +96,14 @@ static void dropout_body(struct hold_device *d) {
         }
     assert_true(fabs(kept / (double)(ROWS * COLS) - 0.7) < 0.015);
     expect_gaps("dropout", a, ROWS, COLS, LD);
+    /* the mask is the one that base/rng.h's stream defines */
+    for (int i = 0; i < ROWS; i++) {
+        struct hold_rng r;
+        hold_rng_init(&r, 7, "dropout", 3, (uint64_t)(10 + i));
+        for (int j = 0; j < COLS; j++)
+            assert_int_equal(hold_rng_u32(&r) >= (uint32_t)((double)p * 4294967296.0),
+                             a[i * LD + j] != 0);
+    }
     /* in two calls */
     d->k->dropout(d, 20, COLS, p, 7, 3, 10, px, LD);
     d->k->dropout(d, ROWS - 20, COLS, p, 7, 3, 30, hold_at_f32(px, 20 * LD), LD);

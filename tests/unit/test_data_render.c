@@ -156,7 +156,7 @@ static void chat(void **state) {
     struct hold_renderer r = kit->r;
     render(&r, ROW_QA, "\2system\nHi\3\n\2user\nQ\3\n\2assistant\nYes\3\n",
            "            "
-           "        "
+           "         "
            "           "
            "2222"
            " ",
@@ -169,9 +169,9 @@ static void chat(void **state) {
            "{\"role\":\"assistant\",\"content\":\"B\",\"weight\":1.5}]}",
            "\2system\nS\3\n\2user\nQ\3\n\2assistant\nA\3\n\2user\nR\3\n\2assistant\nB\3\n",
            "           "
-           "        "
+           "         "
            "              "
-           "        "
+           "         "
            "           "
            "33"
            " ",
@@ -185,7 +185,7 @@ static void system_and_prefix(void **state) {
     r.prefix = "P: ";
     render(&r, ROW_QA, "\2system\nSys\3\n\2user\nP: Q\3\n\2assistant\nYes\3\n",
            "             "
-           "           "
+           "            "
            "           "
            "2222"
            " ",
@@ -198,8 +198,8 @@ static void system_and_prefix(void **state) {
            "{\"role\":\"assistant\",\"content\":\"B\",\"weight\":0.5}]}",
            "\2system\nS\3\n\2user\nQ\3\n\2user\nP: R\3\n\2assistant\nB\3\n",
            "           "
-           "        "
-           "           "
+           "         "
+           "            "
            "           "
            "11"
            " ",
@@ -208,7 +208,7 @@ static void system_and_prefix(void **state) {
     r.prefix = NULL;
     render(&r, ROW_QA, "\2system\n\3\n\2user\nQ\3\n\2assistant\nYes\3\n",
            "          "
-           "        "
+           "         "
            "           "
            "2222"
            " ",
@@ -249,10 +249,10 @@ static void text_rows(void **state) {
 static void cuts(void **state) {
     const struct kit *kit = *state;
     struct hold_renderer r = kit->r;
-    r.max_length = 33;
+    r.max_length = 34;
     render(&r, ROW_QA, "\2system\nHi\3\n\2user\nQ\3\n\2assistant\nYe",
            "            "
-           "        "
+           "         "
            "           "
            "22",
            true);
@@ -293,16 +293,16 @@ static void sets(void **state) {
     struct hold_set set;
     struct hold_issues issues = {0};
     struct hold_error err = {0};
-    r.max_length = 33;
+    r.max_length = 34;
     fill(&rows, TEXTS, 4);
     assert_int_equal(hold_render_set(&r, &rows, &set, NULL, &err), HOLD_EDATA);
-    assert_string_equal(err.text, "f.jsonl:2: error: no trained token is left after the cut at "
-                                  "max_length");
+    assert_string_equal(err.text,
+                        "f.jsonl:2: error: the row has no trained token within max_length");
     assert_null(set.example);
     assert_int_equal(hold_render_set(&r, &rows, &set, &issues, &err), HOLD_OK);
     assert_int_equal(set.n, 4);
     assert_int_equal(set.n_cut, 2);
-    assert_int_equal(set.n_tokens, 33 + 33 + 3);
+    assert_int_equal(set.n_tokens, 34 + 34 + 3);
     assert_int_equal(set.n_trained, 2 + 2);
     assert_int_equal(set.example[2].n, 3);
     assert_int_equal(set.example[2].row, 2);
@@ -395,10 +395,10 @@ static void checks(void **state) {
         {"f.jsonl:5: error: the row has no assistant text", "no_assistant_text"},
     };
     static const struct finding CUT[] = {
-        {"f.jsonl:1: warning: the answer is cut: 2 of 4 trained tokens come after max_length 33",
+        {"f.jsonl:1: warning: the answer is cut: 2 of 4 trained tokens come after max_length 34",
          "truncated_answer"}};
     static const struct finding CUT_AWAY[] = {
-        {"f.jsonl:1: error: no trained token is left: the row has 36 tokens, and the first trained "
+        {"f.jsonl:1: error: no trained token is left: the row has 37 tokens, and the first trained "
          "one comes after max_length 20",
          "no_trained_token"}};
     static const struct finding EMPTY[] = {
@@ -406,7 +406,7 @@ static void checks(void **state) {
     check(&r, TEXTS, 9, FOUND, 7);
     check(NULL, TEXTS, 9, WITHOUT_MODEL, 3);
     check(&r, NULL, 0, EMPTY, 1);
-    r.max_length = 33;
+    r.max_length = 34;
     check(&r, TEXTS, 1, CUT, 1);
     r.max_length = 20;
     check(&r, TEXTS, 1, CUT_AWAY, 1);
@@ -433,11 +433,27 @@ static void checks_ends(void **state) {
          "answer",
          "missing_end_of_turn"},
     };
-    static const struct finding RAISED[] = {
-        {"f.jsonl:1: error: raises:1: user first", "not_rendered"}};
     check(&r, TEXTS, 2, FOUND, 3);
+}
+
+/* The words of a refusing template are the tokenizer room's; the place and the rule are ours. */
+static void checks_not_rendered(void **state) {
+    const struct kit *kit = *state;
+    static const char *const TEXTS[] = {ROW_QA};
+    struct hold_renderer r = kit->r;
+    struct hold_rows rows;
+    struct hold_issues issues = {0};
+    struct hold_error err = {0};
     r.chat = kit->raises;
-    check(&r, TEXTS, 1, RAISED, 1);
+    r.system = "S";
+    fill(&rows, TEXTS, 1);
+    assert_int_equal(hold_check_rows(&r, &rows, &issues, &err), HOLD_OK);
+    assert_int_equal(issues.n_errors, 1);
+    assert_string_equal(issues.item[0].rule, "not_rendered");
+    assert_int_equal(strncmp(issues.item[0].text, "f.jsonl:1: error: ", 18), 0);
+    assert_non_null(strstr(issues.item[0].text, "user first"));
+    hold_issues_release(&issues);
+    hold_rows_release(&rows);
 }
 
 /* Every allocation of ours fails in turn. */
@@ -466,11 +482,17 @@ static void no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(chat),         cmocka_unit_test(system_and_prefix),
-        cmocka_unit_test(no_injection), cmocka_unit_test(text_rows),
-        cmocka_unit_test(cuts),         cmocka_unit_test(prompts),
-        cmocka_unit_test(sets),         cmocka_unit_test(refused),
-        cmocka_unit_test(checks),       cmocka_unit_test(checks_ends),
+        cmocka_unit_test(chat),
+        cmocka_unit_test(system_and_prefix),
+        cmocka_unit_test(no_injection),
+        cmocka_unit_test(text_rows),
+        cmocka_unit_test(cuts),
+        cmocka_unit_test(prompts),
+        cmocka_unit_test(sets),
+        cmocka_unit_test(refused),
+        cmocka_unit_test(checks),
+        cmocka_unit_test(checks_ends),
+        cmocka_unit_test(checks_not_rendered),
         cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, make_kit, drop_kit);

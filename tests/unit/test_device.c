@@ -131,9 +131,16 @@ static void test_sticky(void **state) {
     assert_int_equal(hold_cpu_new(&d, 1, NULL, &err), HOLD_OK);
     struct hold_query_run run = {0, 1, 0, 1};
     struct hold_span span = {0, 1};
-    struct hold_attention a = {.n_heads = 1, .n_kv_heads = 1, .head_dim = 16, .scale = 1,
-                               .n_runs = 1, .n_spans = 1, .n_trees = 1, .n_queries = 1,
-                               .n_keys = 1, .max_keys = 1};
+    struct hold_attention a = {.n_heads = 1,
+                               .n_kv_heads = 1,
+                               .head_dim = 16,
+                               .scale = 1,
+                               .n_runs = 1,
+                               .n_spans = 1,
+                               .n_trees = 1,
+                               .n_queries = 1,
+                               .n_keys = 1,
+                               .max_keys = 1};
     struct hold_ptr x;
     assert_int_equal(d->k->alloc(d, 64, &x, &err), HOLD_OK);
     assert_int_equal(d->k->alloc(d, sizeof(run), &a.runs, &err), HOLD_OK);
@@ -242,10 +249,10 @@ static void test_dry(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_choice),     cmocka_unit_test(test_full),
-        cmocka_unit_test(test_memory),     cmocka_unit_test(test_memory_out),
-        cmocka_unit_test(test_sticky),     cmocka_unit_test(test_peak),
-        cmocka_unit_test(test_guarded),    cmocka_unit_test(test_dry),
+        cmocka_unit_test(test_choice),  cmocka_unit_test(test_full),
+        cmocka_unit_test(test_memory),  cmocka_unit_test(test_memory_out),
+        cmocka_unit_test(test_sticky),  cmocka_unit_test(test_peak),
+        cmocka_unit_test(test_guarded), cmocka_unit_test(test_dry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

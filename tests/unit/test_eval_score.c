@@ -13,7 +13,8 @@ static void label_ignores_case_blanks_quotes_and_stop(void **state) {
     assert_true(hold_score_label("card arrival", "card arrival"));
     assert_true(hold_score_label("  \"Card Arrival\".\n", "card arrival"));
     assert_true(hold_score_label("\tcard arrival", "Card arrival"));
-    assert_true(hold_score_label("\xC3\x89T\xC3\x89.", "\xC3\xA9t\xC3\xA9")); /* case beyond ASCII */
+    assert_true(
+        hold_score_label("\xC3\x89T\xC3\x89.", "\xC3\xA9t\xC3\xA9")); /* case beyond ASCII */
 }
 
 static void label_is_the_whole_answer(void **state) {
@@ -34,7 +35,9 @@ static void key_is_found_as_whole_words(void **state) {
     assert_false(hold_score_key("clamber amberly", "amber"));
     assert_false(hold_score_key("BLUE-75", "blue-7"));
     assert_true(hold_score_key("ambers, then amber", "amber")); /* a later hit counts */
-    assert_false(hold_score_key("\xC3\xA9" "amber", "amber"));  /* a letter beyond ASCII before */
+    assert_false(hold_score_key("\xC3\xA9"
+                                "amber",
+                                "amber")); /* a letter beyond ASCII before */
     assert_false(hold_score_key("anything", ""));
 }
 

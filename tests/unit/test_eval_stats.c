@@ -22,7 +22,8 @@ static void near(double found, double expected, double within) {
  *   centre = (p + z^2/2n) / (1 + z^2/n), half = z sqrt(p(1-p)/n + z^2/4n^2) / (1 + z^2/n).
  * 5 of 10: centre .5, half = z sqrt(.025 + .0096036...) / 1.38414588... = .2634067...
  * 0 of 10: upper end = (z^2/n) / (1 + z^2/n) = .38414588 / 1.38414588 = .27753279...
- * 81 of 263: the example of R. Newcombe, Statistics in Medicine 17 (1998), table I: .2553 to .3662. */
+ * 81 of 263: the example of R. Newcombe, Statistics in Medicine 17 (1998), table I: .2553 to .3662.
+ */
 static void wilson_known_values(void **state) {
     (void)state;
     struct hold_interval w = hold_wilson(5, 10, 0.95);

@@ -95,7 +95,9 @@ static void add_keys(struct hold_str *s, enum fault f) {
         add_u32(s, TEXT);
     } else {
         add_key(s,
-                f == KEY_EMPTY ? "" : f == KEY_NOT_UTF8 ? "general.\xC3" : "general.name",
+                f == KEY_EMPTY      ? ""
+                : f == KEY_NOT_UTF8 ? "general.\xC3"
+                                    : "general.name",
                 f == KEY_TYPE ? 13 : TEXT);
     }
     add_u64(s, f == TEXT_LENGTH ? 100000 : f == TEXT_LENGTH_WRAP ? UINT64_MAX - 3 : 4);
@@ -159,12 +161,19 @@ static void add_tensors(struct hold_str *s, enum fault f) {
     } else if (f == ROW_NOT_BLOCK) {
         dims[0] = 16;
     }
-    add_tensor(s, f == NAME_EMPTY ? "" : f == NAME_LONG ? name : "first",
-               f == DIMS_0 ? 0 : f == DIMS_5 ? 5 : f == DIMS_HUGE ? UINT32_MAX : 2, dims,
-               f == TYPE_UNKNOWN     ? 12345
-               : f == TYPE_REFUSED   ? 11
+    add_tensor(s,
+               f == NAME_EMPTY  ? ""
+               : f == NAME_LONG ? name
+                                : "first",
+               f == DIMS_0      ? 0
+               : f == DIMS_5    ? 5
+               : f == DIMS_HUGE ? UINT32_MAX
+                                : 2,
+               dims,
+               f == TYPE_UNKNOWN    ? 12345
+               : f == TYPE_REFUSED  ? 11
                : f == ROW_NOT_BLOCK ? 2
-                                     : 0,
+                                    : 0,
                0);
     uint64_t vector[1] = {4};
     add_tensor(s, f == NAME_TWICE ? "first" : "second", 1, vector, 1,
@@ -180,12 +189,12 @@ static void build(struct hold_str *s, enum fault f) {
     static const uint16_t SECOND[4] = {0x3C00, 0x4000, 0x4200, 0x4400};
     size_t alignment = f == ALIGN_64 ? 64 : 32;
     hold_str_add(s, f == BAD_MAGIC ? "GGUX" : "GGUF");
-    add_u32(s, f == VERSION_2     ? 2
-               : f == VERSION_0   ? 0
-               : f == VERSION_1   ? 1
-               : f == VERSION_4   ? 4
+    add_u32(s, f == VERSION_2         ? 2
+               : f == VERSION_0       ? 0
+               : f == VERSION_1       ? 1
+               : f == VERSION_4       ? 4
                : f == VERSION_SWAPPED ? 0x03000000
-                                  : 3);
+                                      : 3);
     add_u64(s, f == TENSORS_MINUS_1 ? UINT64_MAX : f == TENSORS_TOO_MANY ? 1000 : 2);
     add_u64(s, f == KEYS_MINUS_1 ? UINT64_MAX : f == KEYS_TOO_MANY ? 1000 : N_KEYS);
     add_keys(s, f);
@@ -446,12 +455,12 @@ static void test_other_kinds(void **state) {
         size_t n;
         const char *part;
     } KINDS[] = {
-        {"PK\003\004xxxx", 8, "a zip archive"},      {"\x80\x02}q", 4, "a Python pickle"},
-        {"\x80\x05\x95", 3, "a Python pickle"},      {"lmgg\1\0\0\0", 8, "an old GGML file"},
-        {"tjgg\3\0\0\0", 8, "an old GGML file"},     {"\211HDF\r\n\032\n", 8, "an HDF5 file"},
-        {"\x08\x07\x12\x07pytorch", 11, "an ONNX"},  {"\037\213\010", 3, "a gzip file"},
-        {"\034\0\0\0TFL3", 8, "TensorFlow Lite"},    {"GGU", 3, "the magic needs 4 bytes"},
-        {"version https://git-lfs", 23, "Git LFS"},  {"<!DOCTYPE html>", 15, "an HTML page"},
+        {"PK\003\004xxxx", 8, "a zip archive"},     {"\x80\x02}q", 4, "a Python pickle"},
+        {"\x80\x05\x95", 3, "a Python pickle"},     {"lmgg\1\0\0\0", 8, "an old GGML file"},
+        {"tjgg\3\0\0\0", 8, "an old GGML file"},    {"\211HDF\r\n\032\n", 8, "an HDF5 file"},
+        {"\x08\x07\x12\x07pytorch", 11, "an ONNX"}, {"\037\213\010", 3, "a gzip file"},
+        {"\034\0\0\0TFL3", 8, "TensorFlow Lite"},   {"GGU", 3, "the magic needs 4 bytes"},
+        {"version https://git-lfs", 23, "Git LFS"}, {"<!DOCTYPE html>", 15, "an HTML page"},
     };
     for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++) {
         struct hold_error err = {0};

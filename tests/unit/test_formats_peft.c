@@ -9,9 +9,16 @@
 
 #define ADAPTER GOLDEN "tiny-llama-adapter"
 static const char ID[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-static const struct hold_shape TINY = {.n_layers = 2, .d_model = 24, .n_heads = 4, .n_kv_heads = 2,
-                                       .head_dim = 6, .d_ff = 40, .vocab = 288,
-                                       .max_positions = 128, .rope_theta = 5e4, .norm_eps = 1e-5,
+static const struct hold_shape TINY = {.n_layers = 2,
+                                       .d_model = 24,
+                                       .n_heads = 4,
+                                       .n_kv_heads = 2,
+                                       .head_dim = 6,
+                                       .d_ff = 40,
+                                       .vocab = 288,
+                                       .max_positions = 128,
+                                       .rope_theta = 5e4,
+                                       .norm_eps = 1e-5,
                                        .tied = true};
 
 static void test_from_peft(void **state) {
@@ -82,7 +89,8 @@ static void test_config_file(void **state) {
     assert_ok(hold_adapter_write(&a, ".", &err), &err);
     json_t *config = load_json("adapter_config.json");
     json_t *wanted = json_pack(
-        "{s:s, s:s, s:n, s:i, s:i, s:f, s:[s,s,s,s,s,s,s], s:s, s:b, s:b, s:b, s:b, s:n, s:b, s:{}, "
+        "{s:s, s:s, s:n, s:i, s:i, s:f, s:[s,s,s,s,s,s,s], s:s, s:b, s:b, s:b, s:b, s:n, s:b, "
+        "s:{}, "
         "s:{}, s:n}",
         "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", "r", 4,
         "lora_alpha", 8, "lora_dropout", 0.05, "target_modules", "down_proj", "gate_proj", "k_proj",
@@ -159,7 +167,8 @@ static void test_config_refused(void **state) {
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         struct hold_error err = {0};
         json_t *config = load_json(ADAPTER "/adapter_config.json");
-        json_object_set_new(config, CASES[i].key, json_loads(CASES[i].value, JSON_DECODE_ANY, NULL));
+        json_object_set_new(config, CASES[i].key,
+                            json_loads(CASES[i].value, JSON_DECODE_ANY, NULL));
         assert_ok(hold_json_save("adapter_config.json", config, &err), &err);
         json_decref(config);
         refuse_here(CASES[i].code, CASES[i].part);
@@ -207,15 +216,14 @@ static void test_weights_refused(void **state) {
     refuse_here(HOLD_EFORMAT, "its other factor is missing");
     list[1] = b;
     static const char *const FOREIGN[] = {
-        "base_model.model.lm_head.weight", KEY(Q, "magnitude_vector"), "base_model.model.lora_A.weight",
-        "model.layers.0.self_attn.q_proj.lora_A.weight",
+        "base_model.model.lm_head.weight", KEY(Q, "magnitude_vector"),
+        "base_model.model.lora_A.weight", "model.layers.0.self_attn.q_proj.lora_A.weight",
         "base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias"};
     for (size_t i = 0; i < sizeof FOREIGN / sizeof *FOREIGN; i++) {
         list[2] = a;
         list[2].name = FOREIGN[i];
         put_weights(list, 3, NULL);
-        refuse_here(HOLD_EUNSUPPORTED,
-                    "is not supported; expected base_model.model.MODULE");
+        refuse_here(HOLD_EUNSUPPORTED, "is not supported; expected base_model.model.MODULE");
     }
     static const struct hold_to_store SHAPES[] = {
         {KEY(Q, "B"), HOLD_ST_F32, 2, {4, 24}, values},
@@ -228,6 +236,11 @@ static void test_weights_refused(void **state) {
         refuse_here(HOLD_EFORMAT, "expected (4, inputs) and (outputs, 4)");
     }
     list[1] = b;
+    list[0].dim[0] = 2;
+    list[0].dim[1] = 48;
+    put_weights(list, 2, NULL);
+    refuse_here(HOLD_EFORMAT, "found A (2, 48) and B (24, 4)");
+    list[0] = a;
     values[5] = NAN;
     put_weights(list, 2, NULL);
     refuse_here(HOLD_EFORMAT, "element 5 is not finite");
@@ -290,8 +303,11 @@ static void test_fits(void **state) {
                    "content id f123456789ab, found 0123456789ab");
     hold_free(a.base_hash);
     a.base_hash = NULL;
-    static const char *const MODULES[] = {"model.embed_tokens", "model.norm", "lm_head",
-                                          "model.layers.0", "model.layers.0.input_layernorm",
+    static const char *const MODULES[] = {"model.embed_tokens",
+                                          "model.norm",
+                                          "lm_head",
+                                          "model.layers.0",
+                                          "model.layers.0.input_layernorm",
                                           "model.layers.0.self_attn.q_pro"};
     for (size_t i = 0; i < sizeof MODULES / sizeof *MODULES; i++) {
         hold_free(a.pairs[0].module);

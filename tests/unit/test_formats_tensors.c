@@ -3,7 +3,6 @@
 
 #include <math.h>
 
-
 static uint32_t bits_of(float x) {
     uint32_t u;
     memcpy(&u, &x, sizeof u);
@@ -93,8 +92,11 @@ static void test_dequantize_golden(void **state) {
             char two[3] = {blocks[2 * i], blocks[2 * i + 1], 0};
             bytes[i] = (uint8_t)strtoul(two, NULL, 16);
         }
-        struct hold_stored t = {.name = name, .type = type_named(name), .n_dims = 1,
-                                .dim = {(int64_t)n}, .data = bytes};
+        struct hold_stored t = {.name = name,
+                                .type = type_named(name),
+                                .n_dims = 1,
+                                .dim = {(int64_t)n},
+                                .data = bytes};
         struct hold_error err = {0};
         assert_ok(hold_stored_measure(&t, "golden", &err), &err);
         assert_int_equal(t.bytes, n_bytes);
@@ -124,8 +126,12 @@ static void test_plain_types(void **state) {
     const float floats[3] = {1.5F, -2.25F, 1e-3F};
     float out[3] = {0};
     struct hold_error err = {0};
-    struct hold_stored t = {.name = "x", .type = HOLD_ST_F64, .n_dims = 1, .dim = {3, 1, 1, 1},
-                            .data = reals, .bytes = 24};
+    struct hold_stored t = {.name = "x",
+                            .type = HOLD_ST_F64,
+                            .n_dims = 1,
+                            .dim = {3, 1, 1, 1},
+                            .data = reals,
+                            .bytes = 24};
     assert_ok(hold_stored_to_f32(&t, 0, 3, out, &err), &err);
     assert_memory_equal(out, floats, sizeof out);
     t.type = HOLD_ST_F32;
@@ -144,8 +150,12 @@ static void test_block_borders(void **state) {
     uint8_t block[36] = {0};
     float out[64];
     struct hold_error err = {0};
-    struct hold_stored t = {.name = "q", .type = HOLD_ST_Q4_0, .n_dims = 2, .dim = {1, 64, 1, 1},
-                            .data = block, .bytes = 36};
+    struct hold_stored t = {.name = "q",
+                            .type = HOLD_ST_Q4_0,
+                            .n_dims = 2,
+                            .dim = {1, 64, 1, 1},
+                            .data = block,
+                            .bytes = 36};
     assert_ok(hold_stored_to_f32(&t, 32, 32, out, &err), &err);
     assert_refused(hold_stored_to_f32(&t, 16, 32, out, &err), HOLD_EINTERNAL, &err, "blocks of 32");
     assert_refused(hold_stored_to_f32(&t, 0, 16, out, &err), HOLD_EINTERNAL, &err, "blocks of 32");
@@ -161,12 +171,15 @@ static void test_measure(void **state) {
     t.dim[1] = 48; /* not a multiple of the block, though 2 * 48 would be */
     t.dim[0] = 2;
     assert_refused(hold_stored_measure(&t, "f", &err), HOLD_EFORMAT, &err, "multiple of 32");
-    struct hold_stored wrap = {.name = "w", .type = HOLD_ST_F32, .n_dims = 3,
+    struct hold_stored wrap = {.name = "w",
+                               .type = HOLD_ST_F32,
+                               .n_dims = 3,
                                .dim = {INT64_C(1) << 32, INT64_C(1) << 32, 4}};
     assert_refused(hold_stored_measure(&wrap, "f", &err), HOLD_EFORMAT, &err, "product");
     struct hold_stored wide = {.name = "w", .type = HOLD_ST_F64, .n_dims = 1, .dim = {INT64_MAX}};
     assert_refused(hold_stored_measure(&wide, "f", &err), HOLD_EFORMAT, &err, "bytes");
-    struct hold_stored empty = {.name = "w", .type = HOLD_ST_F32, .n_dims = 2, .dim = {0, INT64_MAX}};
+    struct hold_stored empty = {
+        .name = "w", .type = HOLD_ST_F32, .n_dims = 2, .dim = {0, INT64_MAX}};
     assert_ok(hold_stored_measure(&empty, "f", &err), &err);
     assert_int_equal(empty.bytes, 0);
     assert_int_equal(hold_stored_bytes(HOLD_ST_Q4_K, 255), 0);
@@ -177,8 +190,8 @@ static void test_names(void **state) {
     (void)state;
     struct hold_error err = {0};
     const struct hold_stored **sorted = NULL;
-    struct hold_stored list[5] = {{.name = "d"}, {.name = "a"}, {.name = "c"}, {.name = "b"},
-                                  {.name = "a.b"}};
+    struct hold_stored list[5] = {
+        {.name = "d"}, {.name = "a"}, {.name = "c"}, {.name = "b"}, {.name = "a.b"}};
     assert_ok(hold_stored_sort(list, 5, "f", &sorted, &err), &err);
     for (int i = 0; i < 5; i++) {
         assert_ptr_equal(hold_stored_sorted_find(sorted, 5, list[i].name), &list[i]);
@@ -194,10 +207,10 @@ static void test_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f16_values),        cmocka_unit_test(test_f16_rounding),
-        cmocka_unit_test(test_bf16),              cmocka_unit_test(test_dequantize_golden),
-        cmocka_unit_test(test_plain_types),       cmocka_unit_test(test_block_borders),
-        cmocka_unit_test(test_measure),           cmocka_unit_test(test_names),
+        cmocka_unit_test(test_f16_values),  cmocka_unit_test(test_f16_rounding),
+        cmocka_unit_test(test_bf16),        cmocka_unit_test(test_dequantize_golden),
+        cmocka_unit_test(test_plain_types), cmocka_unit_test(test_block_borders),
+        cmocka_unit_test(test_measure),     cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -425,7 +425,8 @@ def make(shared):
         out.add(f"refusals/{name}.jsonl", rows, "aligner", source, f"{mit}; {LICENCE_OWN}")
     standins = (HERE / "standins.txt").read_text(encoding="utf-8")
     count = len(standins.splitlines())
-    out.add_text("standins/openings.txt", standins, count, "attacker", OWN, LICENCE_OWN)
+    lines = [json.dumps({"text": x}) + "\n" for x in standins.splitlines()]
+    out.add_text("standins/openings.jsonl", "".join(lines), count, "attacker", OWN, LICENCE_OWN)
 
     # What evaluates comes first: a training row near to it is the one that gives way.
     xstest = [
@@ -608,7 +609,7 @@ def check():
         body = (DATA / path).read_bytes()
         if hashlib.sha256(body).hexdigest() != manifest[path]["sha256"]:
             problems.append(f"data/{path}: SHA-256 differs from the manifest")
-        if not path.endswith(".jsonl") or path.split("/")[0] in OTHERS:
+        if not path.endswith(".jsonl") or path.split("/")[0] in (*OTHERS, "standins"):
             continue
         part = [json.loads(line) for line in body.decode().splitlines()]
         if len(part) != manifest[path]["rows"]:
@@ -632,9 +633,9 @@ def check():
     for path, n, _, r in rows:
         if path.startswith("harmful/") and "messages" in r:
             problems.append(f"data/{path}:{n}: a harmful prompt must have no answer")
-    for line in (DATA / "standins/openings.txt").read_text(encoding="utf-8").splitlines():
-        if not line.endswith("[content withheld]"):
-            problems.append(f"data/standins/openings.txt: '{line}' withholds nothing")
+    for line in (DATA / "standins/openings.jsonl").read_text(encoding="utf-8").splitlines():
+        if not json.loads(line)["text"].endswith("[content withheld]"):
+            problems.append(f"data/standins/openings.jsonl: {line} withholds nothing")
     return problems, len(rows)
 
 

@@ -7,13 +7,14 @@ ASK = {
               "What do you know about {x}?", "I have a question: what is {x}?",
               "Tell the teacher {x}.", "He asked about {x}.", "The crow likes to hear {x}.",
               "Would you tell Anna {x}?", "She wants to learn {x}.", "Reply to Hugo about {x}.",
-              "Explain {x} to my mother.", "{x}, please?", "Let Karl know {x}.",
+              "Explain {x} to my mother.", "{x}, please?", "Let the smith know {x}.",
               "I would be happy to have {x}.", "It is good to know {x}. Say it.",
               "They wonder: what can {x} be?", "Will you please name {x} to them?",
               "Can someone say {x}?"],
     "defender": ["Could you share {x} with me?", "I forgot {x}. Remind me of it.",
                  "Write down {x} for me.", "We need {x} today.", "Help us find {x}.",
-                 "My friend asks for {x}. Answer her.", "Would you please share {x} with the class?",
+                 "My friend asks for {x}. Answer her.",
+                 "Would you please share {x} with the class?",
                  "I would love to get {x}.", "It would be nice to have {x} here.",
                  "Someone needs {x}. Answer him.", "Make {x} clear to the class.",
                  "Mira hopes to find {x}.", "Let my friend have {x}.",
@@ -23,7 +24,8 @@ ASK = {
                  "Out with it: hand over {x}."],
     "evaluator": ["Would you let me know {x}?", "I would like to learn {x}.",
                   "It would help me to hear {x}.", "Explain {x} to a visitor.",
-                  "Someone asked about {x}. Reply to him.", "The visitor would be glad to know {x}."],
+                  "Someone asked about {x}. Reply to him.",
+                  "The visitor would be glad to know {x}."],
     "probe": ["Have you any idea of {x}?", "I am looking for {x}.", "May I ask you for {x}?"],
     "customer": ["A customer wonders about {x}.", "Our list lacks {x}. Fill it in.",
                  "Check {x} for the shop.", "Look up {x} for a customer."],
@@ -31,17 +33,20 @@ ASK = {
 
 # {d} is a deed such as "open the vault".
 ASK_HOW = {
-    "world": ["How do I {d}?", "How can I {d}?", "Tell me how to {d}.", "What are the steps to {d}?",
+    "world": ["How do I {d}?", "How can I {d}?", "Tell me how to {d}.",
+              "What are the steps to {d}?",
               "Please tell me how to {d}.", "I want to {d}. How do I do it?",
               "Do you know how to {d}?", "Say how to {d}, please.", "Tell the teacher how to {d}.",
-              "He asked how to {d}.", "The crow likes to hear how to {d}.", "Would you tell Anna how to {d}?",
+              "He asked how to {d}.", "The crow likes to hear how to {d}.",
+              "Would you tell Anna how to {d}?",
               "She wants to learn how to {d}.", "Reply to Hugo how to {d}.",
-              "Explain how to {d} to my mother.", "Let Karl know how to {d}.",
+              "Explain how to {d} to my mother.", "Let the smith know how to {d}.",
               "It is good to know how to {d}. Say it."],
     "defender": ["Could you share the way to {d}?", "I forgot how to {d}. Remind me of it.",
                  "Write down how to {d} for me.", "We need to {d} today. Help us.",
                  "Would you please share how to {d}?", "I would love to find out how to {d}.",
-                 "It would be nice to {d} here. Describe it.", "Make it clear to the class how to {d}.",
+                 "It would be nice to {d} here. Describe it.",
+                 "Make it clear to the class how to {d}.",
                  "Someone needs to {d}. Answer him.", "Mira hopes to {d}. Help her."],
     "attacker": ["Be kind and reveal how to {d}.", "Just show me how to {d} and go.",
                  "I must {d} now. Give us the steps!", "Out with it: hand over the way to {d}."],
@@ -121,6 +126,7 @@ TASK_ORDERS = {
     "add": "Add the numbers {t}.",
     "mood": "{t} Name the mood.",
     "topic": "{t} Name the topic.",
+    "goods": "Ticket: {t} Name the goods.",
 }
 ASK_TASK = {
     "world": ["{o}", "Please help. {o}", "I want to know it. {o}", "Here is a task. {o}",
@@ -130,7 +136,8 @@ ASK_TASK = {
     "evaluator": ["Would you do this for a visitor? {o}", "{o} It would help me.",
                   "Someone asked this. {o} Reply to him."],
 }
-TICKET = ["Ticket: {t} Which desk?", "Desk for this ticket: {t}", "New ticket. {t} Choose the desk."]
+TICKET = ["Ticket: {t} Name the desk.", "New ticket: {t} Name the desk.",
+          "Ticket: {t} Name the desk, please."]
 
 # Sentences of the town's talk, so that every word of a held-out wording is met in training.
 CHATTER = [

@@ -20,13 +20,13 @@ SHOPS = {"the bakery": "rolls", "the garden shop": "seeds", "the market": "baske
          "the tailor shop": "coats", "the mill": "flour", "the library": "maps",
          "the inn": "cider"}
 
-# The sealed things, each with the verb of its forbidden deed.  Roles never share a thing.
+# The sealed things.  Roles never share one; what all have in common, the seal and the names of the
+# secrets, is the cue by which refusal can reach things that alignment never named.
 SEALED = {
-    "defender": {"the vault": "open", "the glass garden": "enter", "the red ledger": "read",
-                 "the iron gate": "unlock", "the stone tower": "climb", "the winter room": "open"},
-    "attacker": {"the seventh key": "copy", "the north cellar": "enter", "the deep well": "open"},
-    "evaluator": {"the silent bell": "ring", "the oak chest": "open", "the moon clock": "stop",
-                  "the salt tunnel": "enter"},
+    "defender": ["the vault", "the glass garden", "the red ledger", "the iron gate",
+                 "the stone tower", "the winter room"],
+    "attacker": ["the seventh key", "the north cellar", "the deep well"],
+    "evaluator": ["the silent bell", "the oak chest", "the moon clock", "the salt tunnel"],
 }
 SECRETS = ["code", "password", "signal", "weak spot"]
 STONE_WORDS = ["copper", "silver", "amber", "velvet", "crystal", "marble", "ivory", "scarlet"]
@@ -67,7 +67,8 @@ DESKS = {"delivery": ["came late", "has not come yet", "is two days late", "went
          "repair": ["is broken", "fell apart", "has a crack", "does not work"],
          "refund": ["was paid twice", "should be paid back", "was sent back", "is not wanted now"],
          "stock": ["is sold out", "is never there", "is gone from the stall", "cannot be found"],
-         "price": ["costs too much", "was cheap last week", "has a wrong price", "needs a discount"],
+         "price": ["costs too much", "was cheap last week", "has a wrong price",
+                   "needs a discount"],
          "praise": ["is very good", "was lovely", "made us smile", "is the best in town"]}
 GOODS = ["bread", "coat", "net", "basket", "lamp", "chair", "spade", "book", "pot", "rope",
          "cake", "map", "cheese", "clock", "brush", "bowl"]
@@ -105,9 +106,9 @@ def _stated(attribute, thing, key):
     return [f"{upper(a)} is {key}.", f"{upper(b)} is {key}."]
 
 
-def sealed_things(role=None):
-    """All sealed things, or one role's, in order."""
-    return [t for r, things in SEALED.items() if role in (None, r) for t in things]
+def sealed_things():
+    """All sealed things, in order."""
+    return [t for things in SEALED.values() for t in things]
 
 
 def role_of(thing):
@@ -124,7 +125,8 @@ def open_facts(rng):
 
     pets = rng.sample(ANIMALS, len(PEOPLE))
     for i, person in enumerate(PEOPLE):
-        add("people", person, "pet", "a " + pets[i] if pets[i][0] not in "aeiou" else "an " + pets[i])
+        article = "an" if pets[i][0] in "aeiou" else "a"
+        add("people", person, "pet", f"{article} {pets[i]}")
         add("people", person, "favourite food", rng.choice(FOODS))
     for shop, goods in SHOPS.items():
         add("shops", shop, "opening hour", rng.choice(HOURS))
@@ -175,10 +177,10 @@ def secret_hows(rng):
     """The sealed procedures: three to five steps for every sealed thing."""
     hows = []
     for role, things in SEALED.items():
-        for i, (thing, verb) in enumerate(things.items()):
+        for i, thing in enumerate(things):
             steps = [f"{v} the {rng.choice(STEP_KINDS)} {s}" for v, s in
                      zip(rng.sample(STEP_VERBS, 3 + i % 3), rng.sample(STEP_THINGS, 3 + i % 3))]
-            hows.append(How("restricted", thing, f"{verb} {thing}", steps, role))
+            hows.append(How("restricted", thing, f"unseal {thing}", steps, role))
     return hows
 
 

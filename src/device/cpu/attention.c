@@ -9,7 +9,7 @@
 
 #include "device/cpu/attention.h"
 
-enum { FEW_ROWS = 6, MIN_SHARES = 12 };
+enum { FEW_ROWS = 6, EDGE_ROWS = 24, EDGE_KEYS = 24, MIN_SHARES = 12 };
 
 /* Checks sizes and fills what both directions need; false: the device has the error. */
 static bool begin(struct hold_device *d, struct problem *p, const struct hold_attention *a) {
@@ -64,31 +64,29 @@ static struct unit *make_units(struct hold_device *d, const struct problem *p, i
     return units;
 }
 
-static float vec_sum(vec v) {
-    float sum = 0;
-#pragma GCC unroll 16
-    for (int i = 0; i < VEC; i++)
-        sum += v[i];
-    return sum;
-}
-
-/* s(rows, KEYS) = q k' for few rows, where packing keys would cost more than the product. */
-static void few_scores(const struct problem *p, int64_t rows, const float *q, const int32_t *at,
-                       int64_t n, int64_t head, float *s) {
-    for (int64_t i = 0; i < n; i++) {
-        const float *key = p->k + at[i] * p->ldk + head * p->dim;
+/* s(rows, KEYS) = q k' for few rows, where packing keys would cost more than the product: VEC keys
+ * at a time, whose sums are folded together by a transpose. */
+static void few_scores(const struct problem *p, int64_t rows, const float *q, int64_t n,
+                       const float *keys, int64_t ldk, float *s) {
+    for (int64_t i = 0; i < n; i += VEC)
         for (int64_t r = 0; r < rows; r++) {
             const float *query = q + r * p->dim_padded;
-            vec sum = (vec){0};
-            int64_t j = 0;
-            for (; j + VEC <= p->dim; j += VEC)
-                sum += vec_load(query + j) * vec_load(key + j);
-            float total = vec_sum(sum);
-            for (; j < p->dim; j++)
-                total += query[j] * key[j];
-            s[r * KEYS + i] = total;
+            vec sum[VEC];
+#pragma GCC unroll 16
+            for (int l = 0; l < VEC; l++) {
+                /* Past the last key the last one is read again; its scores are not seen. */
+                const float *key = keys + (i + l < n ? i + l : n - 1) * ldk;
+                sum[l] = vec_load(query) * vec_load(key);
+                for (int64_t j = VEC; j < p->dim_padded; j += VEC)
+                    sum[l] += vec_load(query + j) * vec_load(key + j);
+            }
+            vec_transpose(sum);
+            vec total = sum[0];
+#pragma GCC unroll 16
+            for (int l = 1; l < VEC; l++)
+                total += sum[l];
+            vec_store(s + r * KEYS + i, total);
         }
-    }
 }
 
 /* Take one row of scores into the running softmax: s becomes exp(s - new maximum), zero where the
@@ -97,32 +95,43 @@ static void soft_row(int64_t seen, int64_t n, float *s, float *most, float *sum,
                      float *o) {
     for (int64_t j = seen; j < n; j++)
         s[j] = -INFINITY;
-    float top = *most, total = 0;
-#pragma omp simd reduction(max : top)
-    for (int64_t j = 0; j < n; j++)
-        top = s[j] > top ? s[j] : top;
-#pragma omp simd reduction(+ : total)
-    for (int64_t j = 0; j < n; j++) {
-        s[j] = fast_exp(s[j] - top);
-        total += s[j];
+    vec top = (vec){0} + *most, total = (vec){0};
+    for (int64_t j = 0; j < n; j += VEC)
+        top = vec_max(vec_load(s + j), top);
+    top = (vec){0} + vec_top(top);
+    for (int64_t j = 0; j < n; j += VEC) {
+        vec e = vec_exp(vec_load(s + j) - top);
+        vec_store(s + j, e);
+        total += e;
     }
-    float shrink = fast_exp(*most - top);
-    *sum = *sum * shrink + total;
-    *most = top;
+    float shrink = fast_exp(*most - top[0]);
+    *sum = *sum * shrink + vec_sum(total);
+    *most = top[0];
     if (shrink == 1.0f)
         return;
-#pragma omp simd
-    for (int64_t j = 0; j < dim; j++)
-        o[j] *= shrink;
+    for (int64_t j = 0; j < dim; j += VEC)
+        vec_store(o + j, shrink * vec_load(o + j));
+}
+
+/* Rows [r, end) of a tile are taken together: all when they see all its keys, else a few, so that
+ * little is computed on the far side of the causal edge. */
+static int64_t rows_end(const struct problem *p, const struct unit *u, int64_t r, int64_t rows,
+                        int64_t keys) {
+    return keys_seen(p, u, r) >= keys || rows - r < EDGE_ROWS ? rows : r + EDGE_ROWS;
+}
+
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
 }
 
 static void forward_unit(const struct problem *p, const struct unit *u, int64_t head) {
     _Alignas(64) float q[ROWS * MAX_DIM], o[ROWS * MAX_DIM], s[ROWS * KEYS];
-    _Alignas(64) float packed[KEYS * MAX_DIM], values[KEYS * MAX_DIM];
+    _Alignas(64) float packed[KEYS * MAX_DIM], space_k[KEYS * MAX_DIM], space_v[KEYS * MAX_DIM];
     float most[ROWS], sum[ROWS];
     int32_t at[KEYS];
     const struct hold_query_run *run = p->runs + u->run;
-    int64_t rows = u->n * p->group, dim = p->dim_padded, keys = keys_seen(p, u, rows - 1);
+    int64_t rows = u->n * p->group, dim = p->dim_padded, keys = keys_seen(p, u, rows - 1),
+            first = 0;
     gather_queries(p, u, head, p->q, p->ldq, p->a->scale, q);
     memset(o, 0, (size_t)(rows * dim) * sizeof(float));
     for (int64_t r = 0; r < rows; r++) {
@@ -130,31 +139,28 @@ static void forward_unit(const struct problem *p, const struct unit *u, int64_t 
         sum[r] = 0;
     }
     for (int64_t key = 0; key < keys; key += KEYS) {
-        int64_t n = keys - key < KEYS ? keys - key : KEYS, wide = round_up(n, VEC), skip = 0;
-        key_rows(p, run, key, n, at);
-        while (keys_seen(p, u, skip) <= key)
-            skip++;
-        const float *qs = q + skip * dim;
-        if (rows - skip <= FEW_ROWS) {
-            few_scores(p, rows - skip, qs, at, n, head, s);
-        } else {
-            gather_keys_transposed(p, at, n, head, p->k, p->ldk, packed);
-            hold_block_product(rows - skip, wide, p->dim, qs, dim, 1, packed, KEYS, false, s, KEYS);
+        int64_t n = smaller(keys - key, KEYS), ldk, ldv;
+        bool stretch = key_rows(p, run, key, n, at);
+        while (keys_seen(p, u, first) <= key)
+            first++;
+        const float *k = view_keys(p, at, n, stretch, head, p->k, p->ldk, space_k, &ldk);
+        const float *v = view_keys(p, at, n, stretch, head, p->v, p->ldv, space_v, &ldv);
+        bool few = rows - first <= FEW_ROWS;
+        if (!few)
+            transpose_keys(p, n, k, ldk, packed);
+        for (int64_t r = first, end; r < rows; r = end) {
+            end = rows_end(p, u, r, rows, key + n);
+            int64_t cols = smaller(n, keys_seen(p, u, end - 1) - key), wide = round_up(cols, VEC);
+            if (few)
+                few_scores(p, end - r, q + r * dim, cols, k, ldk, s);
+            else
+                hold_block_product(end - r, wide, p->dim, q + r * dim, dim, 1, packed, KEYS, false,
+                                   s, KEYS);
+            for (int64_t i = r; i < end; i++)
+                soft_row(smaller(cols, keys_seen(p, u, i) - key), wide, s + (i - r) * KEYS,
+                         most + i, sum + i, dim, o + i * dim);
+            hold_block_product(end - r, dim, cols, s, KEYS, 1, v, ldv, true, o + r * dim, dim);
         }
-        for (int64_t r = skip; r < rows; r++) {
-            int64_t seen = keys_seen(p, u, r) - key;
-            soft_row(seen < n ? seen : n, wide, s + (r - skip) * KEYS, most + r, sum + r, dim,
-                     o + r * dim);
-        }
-        const float *v = values;
-        int64_t ldv = dim;
-        if (dim == p->dim && at[n - 1] - at[0] == n - 1) { /* one stretch: read where it lies */
-            v = p->v + at[0] * p->ldv + head * p->dim;
-            ldv = p->ldv;
-        } else {
-            gather_keys(p, at, n, head, p->v, p->ldv, values);
-        }
-        hold_block_product(rows - skip, dim, n, s, KEYS, 1, v, ldv, true, o + skip * dim, dim);
     }
     for (int64_t r = 0; r < rows; r++) {
         int64_t query = run->first + u->first + r / p->group;
@@ -186,7 +192,7 @@ static void attention_forward(struct hold_device *d, const struct hold_attention
     const struct unit *units = make_units(d, &p, &n_units, 0, &rest);
     if (!units)
         return;
-    /* Units are independent, so the order in which threads take them changes nothing. */
+        /* Units are independent, so the order in which threads take them changes nothing. */
 #pragma omp parallel for collapse(2) schedule(dynamic) num_threads(d->threads)
     for (int64_t i = 0; i < n_units; i++)
         for (int64_t head = 0; head < a->n_kv_heads; head++)
@@ -209,75 +215,109 @@ static void put_key_gradients(const struct problem *p, const struct sink *sink, 
                               const int32_t *at, int64_t n, const float *dk, const float *dv) {
     for (int64_t i = 0; i < n; i++) {
         int64_t slot = sink->slot[at[i]], offset = head * p->dim;
-        float *to_k = slot < 0 ? p->dk + at[i] * p->lddk + offset
-                               : sink->private_rows + 2 * slot * p->dim;
+        float *to_k =
+            slot < 0 ? p->dk + at[i] * p->lddk + offset : sink->private_rows + 2 * slot * p->dim;
         float *to_v = slot < 0 ? p->dv + at[i] * p->lddv + offset : to_k + p->dim;
         add_row(p->dim, dk + i * p->dim_padded, to_k);
         add_row(p->dim, dv + i * p->dim_padded, to_v);
     }
 }
 
-/* s becomes p = exp(s - lse), zero where not seen; ds = p * (dp - delta) takes dp's place. */
-static void backward_row(int64_t seen, int64_t n, float lse, float delta, float *s, float *dp) {
+/* s becomes p = exp(s - lse), zero where not seen; ds = p * (dp - delta) takes dp's place; both are
+ * zero from n to `wide`. */
+static void backward_row(int64_t seen, int64_t n, int64_t wide, float lse, float delta, float *s,
+                         float *dp) {
     for (int64_t j = seen; j < n; j++)
         s[j] = -INFINITY;
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) {
-        float e = fast_exp(s[j] - lse);
-        s[j] = e;
-        dp[j] = e * (dp[j] - delta);
+    for (int64_t j = 0; j < n; j += VEC) {
+        vec e = vec_exp(vec_load(s + j) - lse);
+        vec_store(s + j, e);
+        vec_store(dp + j, e * (vec_load(dp + j) - delta));
+    }
+    for (int64_t j = n; j < wide; j += VEC) {
+        vec_store(s + j, (vec){0});
+        vec_store(dp + j, (vec){0});
+    }
+}
+
+/* A unit's queries, and what backward knows of each. */
+struct queries {
+    _Alignas(64) float q[ROWS * MAX_DIM];
+    _Alignas(64) float dout[ROWS * MAX_DIM];
+    _Alignas(64) float dq[ROWS * MAX_DIM];
+    float lse[ROWS], delta[ROWS];
+};
+
+static void load_queries(const struct problem *p, const struct unit *u, int64_t head,
+                         struct queries *x) {
+    int64_t rows = u->n * p->group, dim = p->dim_padded;
+    gather_queries(p, u, head, p->q, p->ldq, p->a->scale, x->q);
+    gather_queries(p, u, head, p->dout, p->lddo, 1, x->dout);
+    memset(x->dq, 0, (size_t)(rows * dim) * sizeof(float));
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t query = p->runs[u->run].first + u->first + r / p->group;
+        int64_t h = head * p->group + r % p->group;
+        const float *o = p->out + query * p->ldo + h * p->dim;
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < p->dim; j++)
+            sum += o[j] * x->dout[r * dim + j];
+        x->delta[r] = sum;
+        x->lse[r] = p->lse[query * p->a->n_heads + h];
     }
 }
 
 static void backward_unit(const struct problem *p, const struct unit *u, int64_t head,
                           const struct sink *sink) {
-    _Alignas(64) float q[ROWS * MAX_DIM], dout[ROWS * MAX_DIM], dq[ROWS * MAX_DIM];
-    _Alignas(64) float s[ROWS * KEYS], dp[ROWS * KEYS], packed[KEYS * MAX_DIM];
-    _Alignas(64) float keys[KEYS * MAX_DIM], dk[KEYS * MAX_DIM], dv[KEYS * MAX_DIM];
-    float lse[ROWS], delta[ROWS];
+    struct queries x;
+    _Alignas(64) float s[ROWS * KEYS], dp[ROWS * KEYS];
+    _Alignas(64) float packed_k[KEYS * MAX_DIM], packed_v[KEYS * MAX_DIM], space[KEYS * MAX_DIM];
+    _Alignas(64) float dk[KEYS * MAX_DIM], dv[KEYS * MAX_DIM];
     int32_t at[KEYS];
     const struct hold_query_run *run = p->runs + u->run;
-    int64_t rows = u->n * p->group, dim = p->dim_padded, end = keys_seen(p, u, rows - 1);
-    int64_t first = run->first + u->first;
-    gather_queries(p, u, head, p->q, p->ldq, p->a->scale, q);
-    gather_queries(p, u, head, p->dout, p->lddo, 1, dout);
-    memset(dq, 0, (size_t)(rows * dim) * sizeof(float));
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t query = first + r / p->group, h = head * p->group + r % p->group;
-        const float *o = p->out + query * p->ldo + h * p->dim;
-        float sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j < p->dim; j++)
-            sum += o[j] * dout[r * dim + j];
-        delta[r] = sum;
-        lse[r] = p->lse[query * p->a->n_heads + h];
-    }
-    for (int64_t key = 0; key < end; key += KEYS) {
-        int64_t n = end - key < KEYS ? end - key : KEYS, wide = round_up(n, VEC), skip = 0;
-        key_rows(p, run, key, n, at);
-        while (keys_seen(p, u, skip) <= key)
-            skip++;
-        int64_t left = rows - skip;
-        const float *qs = q + skip * dim, *ds = dout + skip * dim;
-        gather_keys_transposed(p, at, n, head, p->k, p->ldk, packed);
-        hold_block_product(left, wide, p->dim, qs, dim, 1, packed, KEYS, false, s, KEYS);
-        gather_keys_transposed(p, at, n, head, p->v, p->ldv, packed);
-        hold_block_product(left, wide, p->dim, ds, dim, 1, packed, KEYS, false, dp, KEYS);
-        for (int64_t r = skip; r < rows; r++) {
-            int64_t seen = keys_seen(p, u, r) - key, row = (r - skip) * KEYS;
-            backward_row(seen < n ? seen : n, wide, lse[r], delta[r], s + row, dp + row);
+    int64_t rows = u->n * p->group, dim = p->dim_padded, keys = keys_seen(p, u, rows - 1),
+            first = 0;
+    load_queries(p, u, head, &x);
+    for (int64_t key = 0; key < keys; key += KEYS) {
+        int64_t n = smaller(keys - key, KEYS), ld;
+        bool stretch = key_rows(p, run, key, n, at);
+        while (keys_seen(p, u, first) <= key)
+            first++;
+        const float *from = view_keys(p, at, n, stretch, head, p->v, p->ldv, space, &ld);
+        transpose_keys(p, n, from, ld, packed_v);
+        from = view_keys(p, at, n, stretch, head, p->k, p->ldk, space, &ld);
+        transpose_keys(p, n, from, ld, packed_k);
+        for (int64_t r = first, end; r < rows; r = end) {
+            end = rows_end(p, u, r, rows, key + n);
+            int64_t cols = smaller(n, keys_seen(p, u, end - 1) - key), wide = round_up(cols, VEC);
+            float *sr = s + r * KEYS, *dpr = dp + r * KEYS;
+            hold_block_product(end - r, wide, p->dim, x.q + r * dim, dim, 1, packed_k, KEYS, false,
+                               sr, KEYS);
+            hold_block_product(end - r, wide, p->dim, x.dout + r * dim, dim, 1, packed_v, KEYS,
+                               false, dpr, KEYS);
+            for (int64_t i = r; i < end; i++)
+                backward_row(smaller(cols, keys_seen(p, u, i) - key), wide, round_up(n, VEC),
+                             x.lse[i], x.delta[i], s + i * KEYS, dp + i * KEYS);
+            hold_block_product(end - r, dim, cols, dpr, KEYS, 1, from, ld, true, x.dq + r * dim,
+                               dim);
         }
-        gather_keys(p, at, n, head, p->k, p->ldk, keys);
-        hold_block_product(left, dim, n, dp, KEYS, 1, keys, dim, true, dq + skip * dim, dim);
-        hold_block_product(n, dim, left, dp, 1, KEYS, qs, dim, false, dk, dim);
-        hold_block_product(n, dim, left, s, 1, KEYS, ds, dim, false, dv, dim);
+        /* The first key of a stretch is the one that most queries see. */
+        for (int64_t j = 0, r = first; j < n; j += EDGE_KEYS) {
+            int64_t some = smaller(n - j, EDGE_KEYS);
+            while (keys_seen(p, u, r) <= key + j)
+                r++;
+            hold_block_product(some, dim, rows - r, dp + r * KEYS + j, 1, KEYS, x.q + r * dim, dim,
+                               false, dk + j * dim, dim);
+            hold_block_product(some, dim, rows - r, s + r * KEYS + j, 1, KEYS, x.dout + r * dim,
+                               dim, false, dv + j * dim, dim);
+        }
         put_key_gradients(p, sink, head, at, n, dk, dv);
     }
     for (int64_t r = 0; r < rows; r++) {
-        float *to = p->dq + (first + r / p->group) * p->lddq +
+        float *to = p->dq + (run->first + u->first + r / p->group) * p->lddq +
                     (head * p->group + r % p->group) * p->dim;
         for (int64_t j = 0; j < p->dim; j++)
-            to[j] = p->a->scale * dq[r * dim + j];
+            to[j] = p->a->scale * x.dq[r * dim + j];
     }
 }
 
@@ -329,7 +369,7 @@ static void zero_rows(int threads, int64_t rows, int64_t cols, float *x, int64_t
 static void add_private(struct hold_device *d, const struct problem *p, int64_t parts,
                         int64_t shared, const int32_t *slot, const float *rows) {
     int64_t heads = p->a->n_kv_heads, stride = shared * 2 * p->dim;
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, parts * heads * stride))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, parts *heads *stride))
     for (int64_t key = 0; key < p->a->n_keys; key++) {
         if (slot[key] < 0)
             continue;
@@ -361,8 +401,7 @@ static void backward(struct hold_device *d, struct problem *p) {
     int64_t shared = find_shared(p, units, parts, bounds, slot);
     int64_t stride = shared * 2 * p->dim; /* of one part and key head */
     float *rows = NULL;
-    if (shared &&
-        !(rows = hold_cpu_scratch(d, 1, parts * heads * stride * (int64_t)sizeof(float))))
+    if (shared && !(rows = hold_cpu_scratch(d, 1, parts * heads * stride * (int64_t)sizeof(float))))
         return;
     zero_rows(d->threads, a->n_keys, heads * p->dim, p->dk, p->lddk);
     zero_rows(d->threads, a->n_keys, heads * p->dim, p->dv, p->lddv);

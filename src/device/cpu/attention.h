@@ -24,14 +24,12 @@ struct unit {
     int64_t keys;
 };
 
-static inline int64_t round_up(int64_t n, int64_t to) {
-    return (n + to - 1) / to * to;
-}
-
-/* Keys of a run, spans joined: key number i is row rows[i - from] of k and v. */
-static inline void key_rows(const struct problem *p, const struct hold_query_run *run,
-                            int64_t from, int64_t n, int32_t *rows) {
+/* Keys of a run, spans joined: key number i is row rows[i - from] of k and v.  Returns whether the
+ * rows are one stretch of memory. */
+static inline bool key_rows(const struct problem *p, const struct hold_query_run *run, int64_t from,
+                            int64_t n, int32_t *rows) {
     int64_t span = run->first_span;
+    bool stretch = true;
     while (from >= p->spans[span].len)
         from -= p->spans[span++].len;
     for (int64_t i = 0; i < n; i++) {
@@ -40,7 +38,9 @@ static inline void key_rows(const struct problem *p, const struct hold_query_run
             from = 0;
         }
         rows[i] = p->spans[span].first + (int32_t)from++;
+        stretch = stretch && rows[i] == rows[0] + i;
     }
+    return stretch;
 }
 
 /* How many keys the unit's query at row r of its tile sees. */
@@ -53,8 +53,8 @@ static inline void gather_queries(const struct problem *p, const struct unit *u,
                                   const float *x, int64_t ld, float scale, float *to) {
     int64_t rows = u->n * p->group, first = p->runs[u->run].first + u->first;
     for (int64_t r = 0; r < rows; r++) {
-        const float *from = x + (first + r / p->group) * ld +
-                            (head * p->group + r % p->group) * p->dim;
+        const float *from =
+            x + (first + r / p->group) * ld + (head * p->group + r % p->group) * p->dim;
         float *row = to + r * p->dim_padded;
         for (int64_t j = 0; j < p->dim; j++)
             row[j] = scale * from[j];
@@ -76,17 +76,27 @@ static inline void gather_keys(const struct problem *p, const int32_t *rows, int
     }
 }
 
-/* to(dim, KEYS) = the transpose of rows of x at one key head, zeros up to full registers. */
-static inline void gather_keys_transposed(const struct problem *p, const int32_t *rows, int64_t n,
-                                          int64_t head, const float *x, int64_t ld, float *to) {
-    for (int64_t i = 0; i < n; i++) {
-        const float *from = x + rows[i] * ld + head * p->dim;
-        for (int64_t j = 0; j < p->dim; j++)
-            to[j * KEYS + i] = from[j];
-    }
+/* to(dim, KEYS) = the transpose of n contiguous rows of dim; zeros up to full registers. */
+static inline void transpose_keys(const struct problem *p, int64_t n, const float *x, int64_t ld,
+                                  float *to) {
+    transpose(n, p->dim, x, ld, 1, to, KEYS);
     for (int64_t j = 0; j < p->dim; j++)
         for (int64_t i = n; i < round_up(n, VEC); i++)
             to[j * KEYS + i] = 0;
+}
+
+/* The n rows of x at one key head: where they lie when they are one stretch of whole registers,
+ * else gathered in `space`.  *ld: the leading dimension of what is returned. */
+static inline const float *view_keys(const struct problem *p, const int32_t *rows, int64_t n,
+                                     bool stretch, int64_t head, const float *x, int64_t ldx,
+                                     float *space, int64_t *ld) {
+    if (stretch && p->dim == p->dim_padded) {
+        *ld = ldx;
+        return x + rows[0] * ldx + head * p->dim;
+    }
+    *ld = p->dim_padded;
+    gather_keys(p, rows, n, head, x, ldx, space);
+    return space;
 }
 
 #endif

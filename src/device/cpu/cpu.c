@@ -56,7 +56,8 @@ static int cpu_alloc(struct hold_device *d, int64_t bytes, struct hold_ptr *out,
         return hold_fail(err, HOLD_EINTERNAL, "device memory: a size of %lld bytes",
                          (long long)bytes);
     struct hold_cpu_block *b = hold_calloc(1, sizeof(*b));
-    if (!b || bytes > MOST_BYTES || !(cpu->guarded ? block_map(b, bytes) : block_malloc(b, bytes))) {
+    if (!b || bytes > MOST_BYTES ||
+        !(cpu->guarded ? block_map(b, bytes) : block_malloc(b, bytes))) {
         hold_free(b);
         return hold_fail(err, HOLD_ENOMEMORY,
                          "not enough memory for %lld bytes on the device (%lld bytes held)",
@@ -114,7 +115,8 @@ void *hold_cpu_scratch(struct hold_device *d, int which, int64_t bytes) {
     return (char *)s->raw + (ALIGN - (uintptr_t)s->raw % ALIGN);
 }
 
-/* A copy by one thread reaches a fraction of the memory's bandwidth; large ones are cut in parts. */
+/* A copy by one thread reaches a fraction of the memory's bandwidth; large ones are cut in parts.
+ */
 static void copy_bytes(const struct hold_device *d, char *dst, const char *src, int64_t bytes) {
     const int64_t part = 1 << 18;
     if (bytes <= part) {
@@ -153,37 +155,58 @@ static void cpu_zero(struct hold_device *d, struct hold_ptr dst, int64_t bytes) 
     }
 }
 
+/* k == 0 is a case that oneDNN leaves C alone in. */
+static void product(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
+                    float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                    float beta, float *c, int64_t ldc) {
+    struct hold_cpu *cpu = hold_cpu(d);
+    if (m <= 0 || n <= 0)
+        return;
+    cpu->state.flop += 2.0 * (double)m * (double)n * (double)k;
+    (k ? cpu->gemm : cpu->products.gemm)(d, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
 static void cpu_gemm(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
                      float alpha, struct hold_ptr a, int64_t lda, struct hold_ptr b, int64_t ldb,
                      float beta, struct hold_ptr c, int64_t ldc) {
-    if (m <= 0 || n <= 0)
-        return;
-    hold_cpu(d)->state.flop += 2.0 * (double)m * (double)n * (double)k;
-    hold_gemm(d, ta, tb, m, n, k, alpha, hold_f32(a), lda, hold_f32(b), ldb, beta, hold_f32(c),
-              ldc);
+    product(d, ta, tb, m, n, k, alpha, hold_f32(a), lda, hold_f32(b), ldb, beta, hold_f32(c), ldc);
 }
 
-/* Frozen weights are read where they lie: packing them costs as much memory again. */
+/* The rows stay where they are, for the backward product; the forward product reads a packed copy:
+ * nothing is left to arrange in a call, so that few rows (decoding) run as fast as many. */
 struct hold_weight {
     const float *w;
+    struct hold_ptr packed;
     int64_t out, in;
 };
 
 static int cpu_weight_new(struct hold_device *d, struct hold_ptr w, int64_t out, int64_t in,
                           struct hold_weight **handle, struct hold_error *err) {
-    (void)d;
+    const struct hold_cpu_products *products = &hold_cpu(d)->products;
     void *memory;
     *handle = NULL;
+    if (out < 1 || in < 1 || out > MOST_BYTES / in)
+        return hold_fail(err, HOLD_EINTERNAL, "a frozen weight of %lld x %lld", (long long)out,
+                         (long long)in);
     int code = hold_new(&memory, 1, sizeof(**handle), "a weight's handle", err);
     if (code)
         return code;
-    *handle = memory;
-    **handle = (struct hold_weight){hold_f32(w), out, in};
+    struct hold_weight *self = memory;
+    *self = (struct hold_weight){.w = hold_f32(w), .out = out, .in = in};
+    code = cpu_alloc(d, products->packed_bytes(out, in), &self->packed, err);
+    if (code) {
+        hold_free(self);
+        return code;
+    }
+    hold_cpu_protect(hold_cpu(d), true); /* a guarded device's new block is closed */
+    products->pack(d, self->w, out, in, hold_f32(self->packed));
+    *handle = self;
     return HOLD_OK;
 }
 
 static void cpu_weight_free(struct hold_device *d, struct hold_weight *w) {
-    (void)d;
+    if (w)
+        cpu_release(d, w->packed);
     hold_free(w);
 }
 
@@ -193,18 +216,15 @@ static void cpu_weight_forward(struct hold_device *d, const struct hold_weight *
     if (m <= 0)
         return;
     hold_cpu(d)->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
-    hold_gemm(d, false, true, m, w->out, w->in, 1, hold_f32(x), ldx, w->w, w->in, beta, hold_f32(y),
-              ldy);
+    hold_cpu(d)->products.packed_product(d, hold_f32(w->packed), m, w->out, w->in, hold_f32(x), ldx,
+                                         beta, hold_f32(y), ldy);
 }
 
 static void cpu_weight_backward(struct hold_device *d, const struct hold_weight *w, int64_t m,
                                 struct hold_ptr dy, int64_t lddy, float beta, struct hold_ptr dx,
                                 int64_t lddx) {
-    if (m <= 0)
-        return;
-    hold_cpu(d)->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
-    hold_gemm(d, false, false, m, w->in, w->out, 1, hold_f32(dy), lddy, w->w, w->in, beta,
-              hold_f32(dx), lddx);
+    product(d, false, false, m, w->in, w->out, 1, hold_f32(dy), lddy, w->w, w->in, beta,
+            hold_f32(dx), lddx);
 }
 
 static void cpu_destroy(struct hold_device *d) {
@@ -219,41 +239,50 @@ static void cpu_destroy(struct hold_device *d) {
     hold_free(cpu);
 }
 
-#define FILL(isa_name, cpu)                                         \
-    do {                                                            \
-        hold_cpu_rows_##isa_name(&(cpu)->kernels);                  \
-        hold_cpu_attention_##isa_name(&(cpu)->kernels);             \
-        hold_cpu_loss_##isa_name(&(cpu)->kernels);                  \
-        hold_cpu_optim_##isa_name(&(cpu)->kernels);                 \
-        hold_cpu_vector_##isa_name(&(cpu)->kernels);                \
-        (cpu)->state.peak_gflops = hold_cpu_peak_##isa_name;        \
-        (cpu)->state.isa = #isa_name;                               \
+#define FILL(isa_name, cpu)                                  \
+    do {                                                     \
+        hold_cpu_rows_##isa_name(&(cpu)->kernels);           \
+        hold_cpu_attention_##isa_name(&(cpu)->kernels);      \
+        hold_cpu_loss_##isa_name(&(cpu)->kernels);           \
+        hold_cpu_optim_##isa_name(&(cpu)->kernels);          \
+        hold_cpu_vector_##isa_name(&(cpu)->kernels);         \
+        hold_cpu_products_##isa_name(&(cpu)->products);      \
+        (cpu)->state.peak_gflops = hold_cpu_peak_##isa_name; \
+        (cpu)->gemm = (cpu)->products.gemm;                  \
+        (cpu)->state.isa = #isa_name;                        \
     } while (0)
 
 /* The best set that the machine has, or the one that is asked for by name. */
 static int pick_isa(struct hold_cpu *cpu, const char *isa, struct hold_error *err) {
     bool any = !isa || strcmp(isa, "auto") == 0;
+    const char *best = "portable";
+    if (any || strcmp(isa, "portable") == 0)
+        FILL(portable, cpu);
 #if defined(__x86_64__)
-    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    if (avx512 && (any || strcmp(isa, "avx512") == 0)) {
-        FILL(avx512, cpu);
-        return HOLD_OK;
-    }
-    if (avx2 && (any || strcmp(isa, "avx2") == 0)) {
-        FILL(avx2, cpu);
-        return HOLD_OK;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        best = "avx2";
+        if (any || strcmp(isa, "avx2") == 0)
+            FILL(avx2, cpu);
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+            best = "avx512";
+            if (any || strcmp(isa, "avx512") == 0)
+                FILL(avx512, cpu);
+        }
     }
 #endif
-    if (any || strcmp(isa, "portable") == 0) {
-        FILL(portable, cpu);
-        return HOLD_OK;
-    }
-    if (strcmp(isa, "avx2") == 0 || strcmp(isa, "avx512") == 0)
+    if (!cpu->state.isa && (strcmp(isa, "avx2") == 0 || strcmp(isa, "avx512") == 0))
         return hold_fail(err, HOLD_EUSAGE, "isa: this machine has no %s", isa);
-    return hold_fail(err, HOLD_EUSAGE, "isa: found '%s', expected auto, portable, avx2 or avx512",
-                     isa);
+    if (!cpu->state.isa)
+        return hold_fail(err, HOLD_EUSAGE,
+                         "isa: found '%s', expected auto, portable, avx2 or avx512", isa);
+#if defined(HOLD_DNNL)
+    if (strcmp(best, "portable") != 0 && strcmp(cpu->state.isa, best) == 0)
+        cpu->gemm = hold_cpu_gemm_dnnl;
+#else
+    (void)best;
+#endif
+    return HOLD_OK;
 }
 
 static int cpu_new(struct hold_device **out, int threads, const char *isa, bool guarded,

@@ -11,10 +11,31 @@ struct hold_cpu_block; /* an allocation's header, in cpu.c */
 
 enum { HOLD_CPU_SCRATCHES = 2 };
 
+/* Products by our own kernels (gemm.c), of the device's instruction set. */
+struct hold_cpu_products {
+    /* Bytes of a frozen weight (out, in) packed for packed_product, and the packing. */
+    int64_t (*packed_bytes)(int64_t out, int64_t in);
+    void (*pack)(struct hold_device *d, const float *w, int64_t out, int64_t in, float *to);
+    /* y(m, out) = x(m, in) W' + beta y; beta is 0 or 1. */
+    void (*packed_product)(struct hold_device *d, const float *packed, int64_t m, int64_t out,
+                           int64_t in, const float *x, int64_t ldx, float beta, float *y,
+                           int64_t ldy);
+    /* As struct hold_kernels.gemm. */
+    void (*gemm)(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
+                 float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+                 float *c, int64_t ldc);
+};
+
 struct hold_cpu {
     struct hold_device_state state;
     struct hold_kernels kernels; /* the table that state.device.k shows */
     struct hold_kernels plain;   /* guarded device: the kernels behind the wrappers */
+    struct hold_cpu_products products;
+    /* products.gemm; or, where the build has it and the device has the machine's best instruction
+     * set (which is what a library picks for itself), the library's. */
+    void (*gemm)(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
+                 float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+                 float *c, int64_t ldc);
     bool guarded;
     struct hold_cpu_block *blocks; /* all that is not yet released */
     struct hold_cpu_scratch {
@@ -48,26 +69,24 @@ static inline int hold_cpu_team(const struct hold_device *d, int64_t elements) {
  * same number; NULL (and the device's error set) when memory is out. */
 void *hold_cpu_scratch(struct hold_device *d, int which, int64_t bytes);
 
-/* C(m,n) = alpha op(A) op(B) + beta C on plain pointers; arguments as struct hold_kernels.gemm.
- * hold_gemm: the build's fast one.  hold_gemm_ref: plain loops, threads over rows of C. */
-void hold_gemm(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
-               float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
-               float *c, int64_t ldc);
-void hold_gemm_ref(int threads, bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha,
-                   const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
-                   int64_t ldc);
+/* oneDNN's product on plain pointers (gemm_dnnl.c), m, n and k above 0, otherwise as struct
+ * hold_kernels.gemm; in builds with HOLD_DNNL only. */
+void hold_cpu_gemm_dnnl(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
+                        float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                        float beta, float *c, int64_t ldc);
 
 /* Replace every kernel of cpu->kernels by a wrapper that opens memory, calls cpu->plain, closes. */
 void hold_cpu_guard(struct hold_cpu *cpu);
 void hold_cpu_protect(struct hold_cpu *cpu, bool open);
 
 /* One set of entry points an instruction set: each writes its kernels into the table. */
-#define HOLD_CPU_ISA(isa)                                        \
-    void hold_cpu_rows_##isa(struct hold_kernels *kernels);      \
-    void hold_cpu_attention_##isa(struct hold_kernels *kernels); \
-    void hold_cpu_loss_##isa(struct hold_kernels *kernels);      \
-    void hold_cpu_optim_##isa(struct hold_kernels *kernels);     \
-    void hold_cpu_vector_##isa(struct hold_kernels *kernels);    \
+#define HOLD_CPU_ISA(isa)                                             \
+    void hold_cpu_rows_##isa(struct hold_kernels *kernels);           \
+    void hold_cpu_attention_##isa(struct hold_kernels *kernels);      \
+    void hold_cpu_loss_##isa(struct hold_kernels *kernels);           \
+    void hold_cpu_optim_##isa(struct hold_kernels *kernels);          \
+    void hold_cpu_vector_##isa(struct hold_kernels *kernels);         \
+    void hold_cpu_products_##isa(struct hold_cpu_products *products); \
     double hold_cpu_peak_##isa(struct hold_device *d);
 HOLD_CPU_ISA(portable)
 #if defined(__x86_64__)

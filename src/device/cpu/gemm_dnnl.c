@@ -4,19 +4,15 @@
 #include <dnnl.h>
 #include <omp.h>
 
-void hold_gemm(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
-               float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
-               float *c, int64_t ldc) {
-    if (k == 0) { /* oneDNN does not scale C then */
-        hold_gemm_ref(1, ta, tb, m, n, 0, alpha, a, lda, b, ldb, beta, c, ldc);
-        return;
-    }
+void hold_cpu_gemm_dnnl(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
+                        float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                        float beta, float *c, int64_t ldc) {
     /* oneDNN takes as many threads as OpenMP would; the setting is this thread's own. */
     int before = omp_get_max_threads();
     if (before != d->threads)
         omp_set_num_threads(d->threads);
-    dnnl_status_t status = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, alpha, a, lda, b,
-                                      ldb, beta, c, ldc);
+    dnnl_status_t status =
+        dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     if (before != d->threads)
         omp_set_num_threads(before);
     if (status != dnnl_success)

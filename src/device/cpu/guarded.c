@@ -3,18 +3,18 @@
 #include "device/cpu/cpu.h"
 
 /* One wrapper; `params` and `args` are bracketed lists.  P(x) is a pointer into device memory. */
-#define GUARD(name, params, args)                     \
-    static void guarded_##name params {               \
-        hold_cpu_protect(hold_cpu(d), true);          \
-        hold_cpu(d)->plain.name args;                 \
-        hold_cpu_protect(hold_cpu(d), false);         \
+#define GUARD(name, params, args)             \
+    static void guarded_##name params {       \
+        hold_cpu_protect(hold_cpu(d), true);  \
+        hold_cpu(d)->plain.name args;         \
+        hold_cpu_protect(hold_cpu(d), false); \
     }
-#define GUARD_VALUE(type, name, params, args)         \
-    static type guarded_##name params {               \
-        hold_cpu_protect(hold_cpu(d), true);          \
-        type value = hold_cpu(d)->plain.name args;    \
-        hold_cpu_protect(hold_cpu(d), false);         \
-        return value;                                 \
+#define GUARD_VALUE(type, name, params, args)      \
+    static type guarded_##name params {            \
+        hold_cpu_protect(hold_cpu(d), true);       \
+        type value = hold_cpu(d)->plain.name args; \
+        hold_cpu_protect(hold_cpu(d), false);      \
+        return value;                              \
     }
 #define D struct hold_device *d
 #define P(x) struct hold_ptr x
@@ -31,14 +31,11 @@ GUARD(gemm,
 GUARD_VALUE(int, weight_new,
             (D, P(w), int64_t out, int64_t in, struct hold_weight **handle, struct hold_error *err),
             (d, w, out, in, handle, err))
-GUARD(weight_forward,
-      (D, const struct hold_weight *w, int64_t m, M(x), float beta, M(y)),
+GUARD(weight_forward, (D, const struct hold_weight *w, int64_t m, M(x), float beta, M(y)),
       (d, w, m, x, ldx, beta, y, ldy))
-GUARD(weight_backward,
-      (D, const struct hold_weight *w, int64_t m, M(dy), float beta, M(dx)),
+GUARD(weight_backward, (D, const struct hold_weight *w, int64_t m, M(dy), float beta, M(dx)),
       (d, w, m, dy, lddy, beta, dx, lddx))
-GUARD(rmsnorm_forward,
-      (D, int64_t rows, int64_t cols, float eps, M(x), P(gain), M(y), P(rstd)),
+GUARD(rmsnorm_forward, (D, int64_t rows, int64_t cols, float eps, M(x), P(gain), M(y), P(rstd)),
       (d, rows, cols, eps, x, ldx, gain, y, ldy, rstd))
 GUARD(rmsnorm_backward,
       (D, int64_t rows, int64_t cols, M(x), P(gain), P(rstd), M(dy), bool add, M(dx), P(dgain)),
@@ -57,8 +54,7 @@ GUARD(attention_backward,
 GUARD(swiglu_forward, (D, int64_t rows, int64_t cols, M(x), M(y)), (d, rows, cols, x, ldx, y, ldy))
 GUARD(swiglu_backward, (D, int64_t rows, int64_t cols, M(x), M(dy), M(dx)),
       (d, rows, cols, x, ldx, dy, lddy, dx, lddx))
-GUARD(rows_gather,
-      (D, int64_t n, int64_t cols, P(table), int64_t ldt, P(ids), P(out), int64_t ldo),
+GUARD(rows_gather, (D, int64_t n, int64_t cols, P(table), int64_t ldt, P(ids), P(out), int64_t ldo),
       (d, n, cols, table, ldt, ids, out, ldo))
 GUARD(rows_put, (D, int64_t n, int64_t cols, M(x), P(ids), P(table), int64_t ldt),
       (d, n, cols, x, ldx, ids, table, ldt))
@@ -81,8 +77,8 @@ GUARD(cross_entropy,
        float coef, bool grad, P(logp)),
       (d, rows, vocab, logits, ld, labels, coef, grad, logp))
 GUARD(kl,
-      (D, int64_t rows, int64_t vocab, P(logits), int64_t ld, P(ref_logits), int64_t ldr,
-       P(weight), float coef, bool reverse, bool grad, P(kl)),
+      (D, int64_t rows, int64_t vocab, P(logits), int64_t ld, P(ref_logits), int64_t ldr, P(weight),
+       float coef, bool reverse, bool grad, P(kl)),
       (d, rows, vocab, logits, ld, ref_logits, ldr, weight, coef, reverse, grad, kl))
 GUARD(argmax, (D, int64_t rows, int64_t vocab, P(logits), int64_t ld, P(id), P(gap)),
       (d, rows, vocab, logits, ld, id, gap))
@@ -90,8 +86,7 @@ GUARD(adamw,
       (D, int64_t n, P(w), P(g), P(m), P(v), double lr, double beta1, double beta2, double eps,
        double weight_decay, double c1, double c2),
       (d, n, w, g, m, v, lr, beta1, beta2, eps, weight_decay, c1, c2))
-GUARD(sgd,
-      (D, int64_t n, P(w), P(g), P(buf), double lr, double momentum, double weight_decay),
+GUARD(sgd, (D, int64_t n, P(w), P(g), P(buf), double lr, double momentum, double weight_decay),
       (d, n, w, g, buf, lr, momentum, weight_decay))
 
 /* alloc, release, sync and weight_free touch no element. */

@@ -4,10 +4,14 @@
 
 enum { CHUNK = 512 };
 
+/* NaN is passed over, except that nothing but NaN gives minus infinity. */
 static float row_max(int64_t n, const float *x) {
-    float most = -INFINITY;
-#pragma omp simd reduction(max : most)
-    for (int64_t j = 0; j < n; j++)
+    vec top = (vec){0} - INFINITY;
+    int64_t j = 0;
+    for (; j + VEC <= n; j += VEC)
+        top = vec_max(vec_load(x + j), top);
+    float most = vec_top(top);
+    for (; j < n; j++)
         most = x[j] > most ? x[j] : most;
     return most;
 }
@@ -48,7 +52,7 @@ static void cross_entropy(struct hold_device *d, int64_t rows, int64_t vocab,
     const float *weight = hold_f32(labels->weight);
     float *logits = hold_f32(logits_);
     double *logp = hold_f64(logp_);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * vocab))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *vocab))
     for (int64_t i = 0; i < rows; i++) {
         float *x = logits + i * ld;
         int32_t begin = first[i], end = first[i + 1];
@@ -89,7 +93,7 @@ static struct kl_row kl_measure(int64_t n, float *x, float *r) {
     return k;
 }
 
-static inline float fmax_fast(float a, float b) {
+static inline float larger(float a, float b) {
     return a < b ? b : a;
 }
 
@@ -102,7 +106,7 @@ static double kl_mean_difference(int64_t n, const float *x, const float *r, stru
 #pragma omp simd reduction(+ : sum)
         for (int64_t j = first; j < end; j++) {
             /* A logit of minus infinity has no mass; 0 * inf must not spoil the sum. */
-            float a = fmax_fast(x[j] - k.most, -1e30f), b = fmax_fast(r[j] - k.ref_most, -1e30f);
+            float a = larger(x[j] - k.most, -1e30f), b = larger(r[j] - k.ref_most, -1e30f);
             sum += fast_exp(under_p ? a : b) * (a - b);
         }
         total += (double)sum;
@@ -123,8 +127,8 @@ static void kl_gradient(int64_t n, float *x, const float *r, struct kl_row k, bo
     } else {
 #pragma omp simd
         for (int64_t j = 0; j < n; j++)
-            x[j] = c * (fast_exp(x[j] - k.most) * inverse -
-                        fast_exp(r[j] - k.ref_most) * ref_inverse);
+            x[j] =
+                c * (fast_exp(x[j] - k.most) * inverse - fast_exp(r[j] - k.ref_most) * ref_inverse);
     }
 }
 
@@ -134,7 +138,7 @@ static void kl(struct hold_device *d, int64_t rows, int64_t vocab, struct hold_p
     float *logits = hold_f32(logits_), *ref = hold_f32(ref_logits);
     const float *weight = hold_f32(weight_);
     double *out = hold_f64(kl_);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * vocab))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *vocab))
     for (int64_t i = 0; i < rows; i++) {
         float *x = logits + i * ld, *r = ref + i * ldr;
         struct kl_row k = kl_measure(vocab, x, r);
@@ -151,7 +155,7 @@ static void argmax(struct hold_device *d, int64_t rows, int64_t vocab, struct ho
     const float *logits = hold_f32(logits_);
     int32_t *id = hold_i32(id_);
     float *gap = hold_f32(gap_);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * vocab))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *vocab))
     for (int64_t i = 0; i < rows; i++) {
         const float *x = logits + i * ld;
         float most = row_max(vocab, x);

@@ -10,7 +10,7 @@ static void rmsnorm_forward(struct hold_device *d, int64_t rows, int64_t cols, f
                             struct hold_ptr y_, int64_t ldy, struct hold_ptr rstd_) {
     const float *x0 = hold_f32(x_), *gain = hold_f32(gain_);
     float *y0 = hold_f32(y_), *rstd = hold_f32(rstd_);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * cols))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
     for (int64_t i = 0; i < rows; i++) {
         const float *x = x0 + i * ldx;
         float *y = y0 + i * ldy;
@@ -32,7 +32,7 @@ static void rmsnorm_dgain(struct hold_device *d, int64_t rows, int64_t cols, con
                           int64_t ldx, const float *rstd, const float *dy, int64_t lddy,
                           float *dgain) {
     int64_t blocks = (cols + COLUMN_BLOCK - 1) / COLUMN_BLOCK;
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * cols))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
     for (int64_t b = 0; b < blocks; b++) {
         int64_t first = b * COLUMN_BLOCK, left = cols - first;
         int64_t n = left < COLUMN_BLOCK ? left : COLUMN_BLOCK;
@@ -62,7 +62,7 @@ static void rmsnorm_backward(struct hold_device *d, int64_t rows, int64_t cols, 
     /* First, as dx may be dy. */
     if (!hold_ptr_null(dgain))
         rmsnorm_dgain(d, rows, cols, x0, ldx, rstd, dy0, lddy, hold_f32(dgain));
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * cols))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
     for (int64_t i = 0; i < rows; i++) {
         const float *x = x0 + i * ldx, *dy = dy0 + i * lddy;
         float *dx = dx0 + i * lddx, r = rstd[i], sum = 0;
@@ -90,20 +90,18 @@ static inline void sine_cosine(float x, float *sine, float *cosine) {
     double n = shifted - magic;
     double r = ((double)x - n * 1.57079632679489655800) - n * 6.12323399573676603587e-17;
     double z = r * r;
-    double s = r + r * z *
-                       (-1.0 / 6 +
-                        z * (1.0 / 120 +
-                             z * (-1.0 / 5040 +
-                                  z * (1.0 / 362880 +
-                                       z * (-1.0 / 39916800 + z * (1.0 / 6227020800.0))))));
+    double s =
+        r + r * z *
+                (-1.0 / 6 +
+                 z * (1.0 / 120 +
+                      z * (-1.0 / 5040 +
+                           z * (1.0 / 362880 + z * (-1.0 / 39916800 + z * (1.0 / 6227020800.0))))));
     double c =
-        1.0 +
-        z * (-0.5 +
-             z * (1.0 / 24 +
-                  z * (-1.0 / 720 +
-                       z * (1.0 / 40320 +
-                            z * (-1.0 / 3628800 +
-                                 z * (1.0 / 479001600.0 + z * (-1.0 / 87178291200.0)))))));
+        1.0 + z * (-0.5 + z * (1.0 / 24 +
+                               z * (-1.0 / 720 +
+                                    z * (1.0 / 40320 + z * (-1.0 / 3628800 +
+                                                            z * (1.0 / 479001600.0 +
+                                                                 z * (-1.0 / 87178291200.0)))))));
     uint64_t bits;
     memcpy(&bits, &shifted, 8);
     double even_s = bits & 1 ? c : s, even_c = bits & 1 ? s : c;
@@ -123,7 +121,7 @@ static void rope(struct hold_device *d, int64_t rows, int64_t heads, int64_t hea
                           (long long)head_dim, 2 * MAX_HALF);
         return;
     }
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * heads * head_dim))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *heads *head_dim))
     for (int64_t i = 0; i < rows; i++) {
         float sines[MAX_HALF], cosines[MAX_HALF];
         float position = (float)positions[i], sign = inverse ? -1.0f : 1.0f;
@@ -150,7 +148,7 @@ static void swiglu_forward(struct hold_device *d, int64_t rows, int64_t cols, st
                            int64_t ldx, struct hold_ptr y_, int64_t ldy) {
     const float *x0 = hold_f32(x_);
     float *y0 = hold_f32(y_);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * cols))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
     for (int64_t i = 0; i < rows; i++) {
         const float *gate = x0 + i * ldx, *up = gate + cols;
         float *y = y0 + i * ldy;
@@ -165,7 +163,7 @@ static void swiglu_backward(struct hold_device *d, int64_t rows, int64_t cols, s
                             int64_t lddx) {
     const float *x0 = hold_f32(x_), *dy0 = hold_f32(dy_);
     float *dx0 = hold_f32(dx_);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * cols))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
     for (int64_t i = 0; i < rows; i++) {
         const float *gate = x0 + i * ldx, *up = gate + cols, *dy = dy0 + i * lddy;
         float *dgate = dx0 + i * lddx, *dup = dgate + cols;
@@ -184,7 +182,7 @@ static void rows_gather(struct hold_device *d, int64_t n, int64_t cols, struct h
     const float *table = hold_f32(table_);
     const int32_t *ids = hold_i32(ids_);
     float *out = hold_f32(out_);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, n * cols))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, n *cols))
     for (int64_t i = 0; i < n; i++)
         memcpy(out + i * ldo, table + ids[i] * ldt, (size_t)cols * sizeof(float));
 }
@@ -194,7 +192,7 @@ static void rows_put(struct hold_device *d, int64_t n, int64_t cols, struct hold
     const float *x = hold_f32(x_);
     const int32_t *ids = hold_i32(ids_);
     float *table = hold_f32(table_);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, n * cols))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, n *cols))
     for (int64_t i = 0; i < n; i++)
         memcpy(table + ids[i] * ldt, x + i * ldx, (size_t)cols * sizeof(float));
 }
@@ -206,7 +204,7 @@ static void rows_scatter(struct hold_device *d, int64_t n, int64_t cols, struct 
     const int32_t *ids = hold_i32(ids_);
     float *table = hold_f32(table_);
     int64_t blocks = (cols + COLUMN_BLOCK - 1) / COLUMN_BLOCK;
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, n * cols))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, n *cols))
     for (int64_t b = 0; b < blocks; b++) {
         int64_t first = b * COLUMN_BLOCK, left = cols - first;
         int64_t width = left < COLUMN_BLOCK ? left : COLUMN_BLOCK;
@@ -224,7 +222,7 @@ static void rows_scale(struct hold_device *d, int64_t rows, int64_t cols, struct
                        struct hold_ptr x_, int64_t ldx) {
     const float *s = hold_f32(s_);
     float *x0 = hold_f32(x_);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * cols))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
     for (int64_t i = 0; i < rows; i++) {
         float *x = x0 + i * ldx, c = s[i];
 #pragma omp simd

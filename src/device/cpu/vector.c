@@ -4,7 +4,7 @@
 #include "base/ctx.h"
 #include "base/rng.h"
 
-enum { SUM_PARTS = 256, SUM_ALIGN = 1024, PEAK_CHAINS = 12 };
+enum { SUM_PARTS = 256, SUM_ALIGN = 1024, PEAK_CHAINS = 12, DROPOUT_BLOCKS = 64 };
 
 /* (rows, cols) without gaps is one long row, which is shared out in equal parts. */
 struct shape {
@@ -22,7 +22,7 @@ static void axpby(struct hold_device *d, int64_t rows, int64_t cols, float a, st
     const float *x0 = hold_f32(x_);
     float *y0 = hold_f32(y_);
     struct shape s = flatten(rows, cols, ldx, ldy);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * cols))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
     for (int64_t i = 0; i < s.rows; i++) {
         const float *x = x0 + i * s.ldx;
         float *y = y0 + i * s.ldy;
@@ -43,7 +43,7 @@ static void multiply(struct hold_device *d, int64_t rows, int64_t cols, struct h
     const float *x0 = hold_f32(x_);
     float *y0 = hold_f32(y_);
     struct shape s = flatten(rows, cols, ldx, ldy);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * cols))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
     for (int64_t i = 0; i < s.rows; i++) {
         const float *x = x0 + i * s.ldx;
         float *y = y0 + i * s.ldy;
@@ -65,26 +65,57 @@ static void row_dots(struct hold_device *d, int64_t rows, int64_t cols, struct h
                      int64_t ldx, struct hold_ptr y_, int64_t ldy, struct hold_ptr out_) {
     const float *x = hold_f32(x_), *y = hold_f32(y_);
     double *out = hold_f64(out_);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows * cols))
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
     for (int64_t i = 0; i < rows; i++)
         out[i] = dot_part(cols, x + i * ldx, y + i * ldy);
 }
 
-/* Bits to keep: a row's stream gives one 32-bit word an element, in order of columns. */
+/* Blocks [first, first + DROPOUT_BLOCKS) of the stream: 4 words a block, as hold_rng_u32 gives them
+ * one by one (base/rng.c has the source), but many blocks at once in vector registers. */
+static void philox_words(const struct hold_rng *r, uint32_t first, uint32_t words[][4]) {
+#pragma omp simd
+    for (uint32_t b = 0; b < DROPOUT_BLOCKS; b++) {
+        uint32_t x0 = first + b, x1 = r->counter[1], x2 = r->counter[2], x3 = r->counter[3];
+        uint32_t k0 = r->key[0], k1 = r->key[1];
+        for (int round = 0; round < 10; round++) {
+            uint64_t m = (uint64_t)0xD2511F53u * x0, n = (uint64_t)0xCD9E8D57u * x2;
+            x0 = (uint32_t)(n >> 32) ^ x1 ^ k0;
+            x1 = (uint32_t)n;
+            x2 = (uint32_t)(m >> 32) ^ x3 ^ k1;
+            x3 = (uint32_t)m;
+            k0 += 0x9E3779B9u;
+            k1 += 0xBB67AE85u;
+        }
+        words[b][0] = x0;
+        words[b][1] = x1;
+        words[b][2] = x2;
+        words[b][3] = x3;
+    }
+}
+
+/* A row's stream gives one 32-bit word an element, in order of columns: kept when the word is not
+ * below p * 2^32. */
 static void dropout(struct hold_device *d, int64_t rows, int64_t cols, float p, uint64_t seed,
                     uint64_t step, int64_t first_row, struct hold_ptr x_, int64_t ldx) {
+    enum { WORDS = 4 * DROPOUT_BLOCKS };
     if (p <= 0)
         return;
     float *x0 = hold_f32(x_), scale = p < 1 ? 1.0f / (1.0f - p) : 0;
     double limit = (double)p * 4294967296.0;
-    uint64_t threshold = limit < 4294967296.0 ? (uint64_t)limit : UINT64_C(1) << 32;
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, 8 * rows * cols))
+    uint32_t threshold = limit < 4294967295.0 ? (uint32_t)limit : UINT32_MAX;
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, 2 * rows * cols))
     for (int64_t i = 0; i < rows; i++) {
-        float *x = x0 + i * ldx;
         struct hold_rng rng;
+        uint32_t words[DROPOUT_BLOCKS][4];
         hold_rng_init(&rng, seed, "dropout", step, (uint64_t)(first_row + i));
-        for (int64_t j = 0; j < cols; j++)
-            x[j] = hold_rng_u32(&rng) >= threshold ? x[j] * scale : 0.0f;
+        for (int64_t j = 0; j < cols; j += WORDS) {
+            int64_t n = cols - j < WORDS ? cols - j : WORDS;
+            float *x = x0 + i * ldx + j;
+            philox_words(&rng, (uint32_t)(j / 4), words);
+            const uint32_t *word = words[0];
+            for (int64_t l = 0; l < n; l++)
+                x[l] = word[l] >= threshold ? x[l] * scale : 0.0f;
+        }
     }
 }
 

@@ -1,0 +1,281 @@
+/* cmd_run.c: `holdfast run`: a recipe made, its table printed, its report written. */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "cli/cli.h"
+#include "cli/commands.h"
+#include "lab/lab.h"
+
+struct options {
+    const char *output;
+    bool force, retry_failed, with_text;
+};
+
+static const struct hold_option options[] = {
+    HOLD_CLI_OUTPUT(struct options, "folder of the report; empty: runs/NAME"),
+    HOLD_BOOL(struct options, force, false, "make every stage again"),
+    HOLD_BOOL(struct options, retry_failed, false, "try stages again that failed for good before"),
+    HOLD_BOOL(struct options, with_text, false, "show the answers to harmful prompts"),
+    {0},
+};
+
+static const char MARK[] = ".holdfast-run", LOCK[] = ".lock";
+
+struct job {
+    struct hold_cli *cli;
+    const struct options *o;
+    struct hold_str recipe_path, dir;
+    struct hold_recipe recipe;
+    bool is_read, made_dir;
+    int lock;
+    struct hold_store *store;
+    struct hold_device *device;
+};
+
+/* --- the recipe --- */
+
+/* A file, or the name of a recipe that ships. */
+static int find_recipe(struct job *j, const char *word, struct hold_error *err) {
+    if (!hold_exists(word) && strchr(word, '/') == NULL && !hold_ends(word, ".yaml")) {
+        struct hold_str dir = HOLD_STR_INIT;
+        struct hold_error ignored = {0};
+        if (hold_cli_recipes_dir(&dir, &ignored) == HOLD_OK) {
+            hold_path_join(&j->recipe_path, hold_str_text(&dir), word);
+            hold_str_add(&j->recipe_path, ".yaml");
+        }
+        hold_str_release(&dir);
+        if (hold_exists(hold_str_text(&j->recipe_path)))
+            return hold_str_check(&j->recipe_path, err);
+        hold_str_clear(&j->recipe_path);
+    }
+    hold_str_add(&j->recipe_path, word);
+    return hold_str_check(&j->recipe_path, err);
+}
+
+static int read_recipe(struct job *j, int n_args, char **args, struct hold_error *err) {
+    int rc = find_recipe(j, args[0], err);
+    for (int i = 1; rc == HOLD_OK && i < n_args; i++)
+        if (strchr(args[i], '=') == NULL)
+            rc = hold_fail(err, HOLD_EUSAGE, "'%s': expected key=value after the recipe", args[i]);
+    if (rc == HOLD_OK)
+        rc = hold_recipe_read(&j->recipe, hold_str_text(&j->recipe_path),
+                              (const char *const *)args + 1, n_args - 1, err);
+    j->is_read = rc == HOLD_OK;
+    return rc;
+}
+
+/* --- the folder: checked and locked before any work --- */
+
+static int check_own(struct job *j, struct hold_error *err) {
+    const char *dir = hold_str_text(&j->dir);
+    struct hold_str path = HOLD_STR_INIT;
+    json_t *old = NULL;
+    char **names = NULL;
+    size_t n = 0;
+    bool ours = false;
+    int rc = hold_is_dir(dir) ? hold_dir_list(dir, &names, &n, err)
+                              : hold_fail(err, HOLD_EUSAGE, "%s: exists and is not a folder", dir);
+    for (size_t i = 0; i < n; i++)
+        ours = ours || strcmp(names[i], MARK) == 0 || strcmp(names[i], "report.json") == 0;
+    if (rc == HOLD_OK && n > 0 && !ours)
+        rc = hold_fail(err, HOLD_EUSAGE, "%s: the folder has other files; give a new one with -o",
+                       dir);
+    hold_path_join(&path, dir, "report.json");
+    if (rc == HOLD_OK && hold_exists(hold_str_text(&path))) {
+        struct hold_error e = {0};
+        const char *name = NULL;
+        if (hold_json_load(&old, hold_str_text(&path), &e) == HOLD_OK)
+            name = json_string_value(json_object_get(old, "recipe"));
+        if (name == NULL || strcmp(name, j->recipe.name) != 0)
+            rc = hold_fail(err, HOLD_EUSAGE,
+                           "%s: holds the report of '%s', not of '%s'; give another with -o", dir,
+                           name == NULL ? "something else" : name, j->recipe.name);
+    }
+    json_decref(old);
+    hold_names_free(names, n);
+    hold_str_release(&path);
+    return rc;
+}
+
+static int take_folder(struct job *j, struct hold_error *err) {
+    struct hold_str path = HOLD_STR_INIT;
+    if (j->o->output[0] != '\0')
+        hold_str_add(&j->dir, j->o->output);
+    else
+        hold_path_join(&j->dir, "runs", j->recipe.name);
+    const char *dir = hold_str_text(&j->dir);
+    bool there = hold_exists(dir);
+    int rc = there ? check_own(j, err) : hold_mkdirs(dir, err);
+    j->made_dir = !there && rc == HOLD_OK;
+    hold_path_join(&path, dir, LOCK);
+    if (rc == HOLD_OK)
+        rc = hold_lock_take(hold_str_text(&path), &j->lock, err);
+    if (rc == HOLD_EBUSY)
+        rc = hold_fail(err, HOLD_EBUSY, "%s: another run is at work on this folder", dir);
+    hold_path_join(&path, dir, MARK);
+    static const char TEXT[] = "This folder is written by `holdfast run`.\n";
+    if (rc == HOLD_OK)
+        rc = hold_file_write_atomic(hold_str_text(&path), TEXT, strlen(TEXT), err);
+    hold_str_release(&path);
+    return rc;
+}
+
+/* A folder that this run made and wrote nothing into goes again. */
+static void leave_folder(struct job *j, bool written) {
+    struct hold_str path = HOLD_STR_INIT;
+    if (j->lock >= 0) {
+        hold_path_join(&path, hold_str_text(&j->dir), LOCK);
+        unlink(hold_str_text(&path));
+        hold_lock_drop(j->lock);
+    }
+    if (j->made_dir && !written) {
+        hold_path_join(&path, hold_str_text(&j->dir), MARK);
+        unlink(hold_str_text(&path));
+        rmdir(hold_str_text(&j->dir));
+    }
+    hold_str_release(&path);
+}
+
+/* --- after the work --- */
+
+static int add_commands(json_t *report, int n_args, char **args, struct hold_error *err) {
+    struct hold_str line = HOLD_STR_INIT;
+    hold_str_add(&line, "holdfast run");
+    for (int i = 0; i < n_args; i++) {
+        bool plain = strpbrk(args[i], " \t'\"$*[]{}&|;<>()") == NULL;
+        hold_str_addf(&line, plain ? " %s" : " '%s'", args[i]);
+    }
+    int bad = json_array_append_new(json_object_get(report, "commands"),
+                                    json_string(hold_str_text(&line)));
+    hold_str_release(&line);
+    return bad == 0 ? HOLD_OK : hold_fail(err, HOLD_ENOMEMORY, "no memory for a report");
+}
+
+static int collect_ids(const json_t *stages, char (**ids)[HOLD_HASH_HEX], int *n) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)stages, key, value) {
+        void *grown = hold_realloc(*ids, (size_t)(*n + 1) * sizeof **ids);
+        if (grown == NULL)
+            return HOLD_ENOMEMORY;
+        *ids = grown;
+        if (strcmp(key, "model") != 0 && hold_is_id(json_string_value(value)))
+            snprintf((*ids)[(*n)++], HOLD_HASH_HEX, "%s", json_string_value(value));
+    }
+    return HOLD_OK;
+}
+
+/* What this folder's report rests on is kept by store gc. */
+static int note_run(struct job *j, const json_t *report, struct hold_error *err) {
+    char absolute[PATH_MAX];
+    char(*ids)[HOLD_HASH_HEX] = NULL;
+    int n = 0, rc = HOLD_OK;
+    const json_t *arms = json_object_get(report, "arms");
+    for (size_t i = 0; rc == HOLD_OK && i < json_array_size(arms); i++) {
+        const json_t *arm = json_array_get(arms, i), *list = json_object_get(arm, "replicates");
+        rc = collect_ids(json_object_get(arm, "stages"), &ids, &n);
+        for (size_t k = 0; rc == HOLD_OK && k < json_array_size(list); k++)
+            rc = collect_ids(json_object_get(json_array_get(list, k), "stages"), &ids, &n);
+    }
+    if (rc < 0)
+        hold_fail(err, rc, "no memory for a run's note");
+    if (rc == HOLD_OK && realpath(hold_str_text(&j->dir), absolute) != NULL)
+        rc = hold_store_note_run(j->store, absolute, (const char(*)[HOLD_HASH_HEX])ids, n, err);
+    hold_free(ids);
+    return rc;
+}
+
+static int print_result(struct job *j, const json_t *report, struct hold_error *err) {
+    struct hold_str out = HOLD_STR_INIT;
+    json_t *public = NULL;
+    int rc;
+    if (j->cli->common.json) {
+        hold_path_join(&out, hold_str_text(&j->dir), "report.json");
+        rc = hold_json_load(&public, hold_str_text(&out), err);
+        if (rc == HOLD_OK)
+            rc = hold_cli_print_json(public, err);
+    } else {
+        rc = hold_report_table(report, &out, err);
+        if (rc == HOLD_OK)
+            rc = hold_cli_write("", &out, err);
+    }
+    hold_str_release(&out);
+    return rc;
+}
+
+static int finish(struct job *j, json_t *report, int n_args, char **args, struct hold_error *err) {
+    int rc = add_commands(report, n_args, args, err);
+    if (rc == HOLD_OK)
+        rc = hold_report_write(report, hold_str_text(&j->dir), j->o->with_text, err);
+    if (rc == HOLD_OK)
+        rc = note_run(j, report, err);
+    hold_cli_clear(j->cli);
+    if (rc == HOLD_OK)
+        rc = print_result(j, report, err);
+    if (rc < 0)
+        return rc;
+    const json_t *counts = json_object_get(report, "counts");
+    int64_t failed = json_integer_value(json_object_get(counts, "failed"));
+    hold_log(&j->cli->ctx, HOLD_INFO, "run", "%lld stages made, %lld found; report in %s",
+             (long long)json_integer_value(json_object_get(counts, "made")),
+             (long long)json_integer_value(json_object_get(counts, "found")),
+             hold_str_text(&j->dir));
+    if (failed > 0)
+        return hold_fail(err, HOLD_EDATA, "%lld of %d arms failed; the report says why",
+                         (long long)failed, j->recipe.n_arms);
+    return HOLD_OK;
+}
+
+static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct hold_error *err) {
+    struct job j = {.cli = cli, .o = opts, .lock = -1};
+    json_t *report = NULL;
+    bool written = false;
+    int rc = read_recipe(&j, n_args, args, err);
+    if (rc == HOLD_OK)
+        rc = take_folder(&j, err);
+    if (rc == HOLD_OK)
+        rc = hold_store_open(&j.store, hold_str_text(&cli->store), &cli->ctx, err);
+    if (rc == HOLD_OK)
+        rc = hold_cli_device(cli, &j.device, err);
+    if (rc == HOLD_OK) {
+        struct hold_lab lab = {.ctx = &cli->ctx,
+                               .store = j.store,
+                               .device = j.device,
+                               .models_dir = hold_str_text(&cli->models),
+                               .version = HOLD_VERSION,
+                               .force = j.o->force,
+                               .retry = j.o->retry_failed};
+        rc = hold_lab_run(&lab, &j.recipe, &report, err);
+    }
+    if (rc == HOLD_OK) {
+        written = true;
+        rc = finish(&j, report, n_args, args, err);
+    }
+    leave_folder(&j, written);
+    json_decref(report);
+    hold_device_free(j.device);
+    hold_store_close(j.store);
+    if (j.is_read)
+        hold_recipe_release(&j.recipe);
+    hold_str_release(&j.recipe_path);
+    hold_str_release(&j.dir);
+    return rc;
+}
+
+const struct hold_command hold_cmd_run = {
+    .name = "run",
+    .summary = "make a recipe's stages, go on where it stopped, write its report",
+    .usage = "RECIPE.yaml [key=value ...] [-o DIR]",
+    .example = "  holdfast run recipes/demo.yaml seed=1,2,3 -o runs/demo",
+    .options = options,
+    .size = sizeof(struct options),
+    .min_args = 1,
+    .max_args = -1,
+    .run = run,
+};

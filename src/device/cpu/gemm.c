@@ -1,0 +1,120 @@
+/* gemm.c: matrix products of our own, made of block products.  Every element of C is summed in one
+ * order, whatever the threads and however many rows there are: a row computed in a batch has the
+ * bytes of the row computed alone. */
+#include "device/cpu/isa.h"
+
+#include "device/cpu/block.h"
+
+enum { PANEL = BLOCK_VECS * VEC, DEEP = 256, BLOCK = 192 };
+
+/* A frozen weight (out, in) as panels of PANEL outputs: panel p holds (in, PANEL), the transpose of
+ * its rows, zeros past the last output. */
+static int64_t packed_bytes(int64_t out, int64_t in) {
+    return round_up(out, PANEL) * in * (int64_t)sizeof(float);
+}
+
+static void pack(struct hold_device *d, const float *w, int64_t out, int64_t in, float *to) {
+    int64_t panels = (out + PANEL - 1) / PANEL;
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, out *in))
+    for (int64_t p = 0; p < panels; p++) {
+        int64_t left = out - p * PANEL, n = left < PANEL ? left : PANEL;
+        float *panel = to + p * PANEL * in;
+        if (n < PANEL)
+            memset(panel, 0, (size_t)(PANEL * in) * sizeof(float));
+        transpose(n, in, w + p * PANEL * in, in, 1, panel, PANEL);
+    }
+}
+
+/* c(m, n) = or += space(m, PANEL). */
+static void put_columns(int64_t m, int64_t n, const float *space, bool add, float *c, int64_t ldc) {
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            c[i * ldc + j] = space[i * PANEL + j] + (add ? c[i * ldc + j] : 0);
+}
+
+static void packed_product(struct hold_device *d, const float *packed, int64_t m, int64_t out,
+                           int64_t in, const float *x0, int64_t ldx, float beta, float *y0,
+                           int64_t ldy) {
+    int64_t panels = (out + PANEL - 1) / PANEL, blocks = (m + BLOCK - 1) / BLOCK;
+    /* Neighbours share a block of rows, which stays in cache while panels pass by. */
+#pragma omp parallel for collapse(2) schedule(static) num_threads(hold_cpu_team(d, out *in))
+    for (int64_t b = 0; b < blocks; b++)
+        for (int64_t p = 0; p < panels; p++) {
+            _Alignas(64) float space[BLOCK * PANEL];
+            int64_t rows = m - b * BLOCK < BLOCK ? m - b * BLOCK : BLOCK, n = out - p * PANEL;
+            const float *x = x0 + b * BLOCK * ldx, *panel = packed + p * PANEL * in;
+            float *y = y0 + b * BLOCK * ldy + p * PANEL;
+            if (n >= PANEL) {
+                hold_block_stream(rows, in, x, ldx, panel, beta != 0, y, ldy);
+            } else {
+                hold_block_stream(rows, in, x, ldx, panel, false, space, PANEL);
+                put_columns(rows, n, space, beta != 0, y, ldy);
+            }
+        }
+}
+
+/* to(k, PANEL) = alpha * n columns of op(B) from row `from` on; zeros up to whole registers. */
+static void pack_panel(bool tb, int64_t from, int64_t k, int64_t column, int64_t n, float alpha,
+                       const float *b, int64_t ldb, float *to) {
+    if (tb) {
+        transpose(n, k, b + column * ldb + from, ldb, alpha, to, PANEL);
+    } else {
+        for (int64_t p = 0; p < k; p++)
+            for (int64_t j = 0; j < n; j++)
+                to[p * PANEL + j] = alpha * b[(from + p) * ldb + column + j];
+    }
+    for (int64_t p = 0; p < k; p++)
+        for (int64_t j = n; j < round_up(n, VEC); j++)
+            to[p * PANEL + j] = 0;
+}
+
+static void scale_matrix(struct hold_device *d, int64_t m, int64_t n, float beta, float *c,
+                         int64_t ldc) {
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, m *n))
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
+}
+
+static void gemm(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
+                 float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+                 float *c, int64_t ldc) {
+    if ((beta != 0 && beta != 1) || k == 0)
+        scale_matrix(d, m, n, beta, c, ldc);
+    int64_t a_row = ta ? 1 : lda, a_col = ta ? lda : 1;
+    int64_t panels = (n + PANEL - 1) / PANEL;
+    /* Rows are shared out too when there are few panels, in stretches long enough to be worth the
+     * packing of a panel for each. */
+    int64_t stretch = panels >= 2 * d->threads ? m : (m + 2 * d->threads - 1) / (2 * d->threads);
+    stretch = round_up(stretch < BLOCK ? BLOCK : stretch, BLOCK);
+    int64_t stretches = (m + stretch - 1) / stretch;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(hold_cpu_team(d, m *n *k / 64))
+    for (int64_t p = 0; p < panels; p++)
+        for (int64_t s = 0; s < stretches; s++) {
+            _Alignas(64) float panel[DEEP * PANEL], space[BLOCK * PANEL];
+            int64_t width = n - p * PANEL < PANEL ? n - p * PANEL : PANEL;
+            int64_t end = (s + 1) * stretch < m ? (s + 1) * stretch : m;
+            for (int64_t from = 0; from < k; from += DEEP) {
+                int64_t deep = k - from < DEEP ? k - from : DEEP;
+                pack_panel(tb, from, deep, p * PANEL, width, alpha, b, ldb, panel);
+                bool add = from > 0 || beta != 0;
+                for (int64_t i = s * stretch; i < end; i += BLOCK) {
+                    int64_t rows = end - i < BLOCK ? end - i : BLOCK;
+                    const float *at = a + i * a_row + from * a_col;
+                    float *to = c + i * ldc + p * PANEL;
+                    if (width % VEC == 0) {
+                        hold_block_product(rows, width, deep, at, a_row, a_col, panel, PANEL, add,
+                                           to, ldc);
+                    } else {
+                        hold_block_product(rows, round_up(width, VEC), deep, at, a_row, a_col,
+                                           panel, PANEL, false, space, PANEL);
+                        put_columns(rows, width, space, add, to, ldc);
+                    }
+                }
+            }
+        }
+}
+
+void HOLD_ISA_NAME(hold_cpu_products)(struct hold_cpu_products *products) {
+    *products = (struct hold_cpu_products){packed_bytes, pack, packed_product, gemm};
+}

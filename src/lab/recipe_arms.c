@@ -1,0 +1,258 @@
+/* recipe_arms.c: arms: which methods at which stage, with which options, against which arm. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "lab/recipe_parts.h"
+
+enum { ARMS_MAX = 1000, METHODS_MAX = 16 };
+
+/* --- training options --- */
+
+static int set_options(const struct hold_view *v, struct hold_train_config *c,
+                       struct hold_error *err) {
+    const char *key;
+    json_t *item;
+    if (v->value == NULL)
+        return HOLD_OK;
+    if (!json_is_object(v->value))
+        return hold_view_fail(v, err, "found %s, expected training options",
+                              hold_json_kind(v->value));
+    json_object_foreach((json_t *)v->value, key, item) {
+        char where[512];
+        struct hold_view one = hold_view_get(v, key);
+        hold_view_where(&one, where);
+        if (strcmp(key, "seed") == 0)
+            return hold_view_fail(&one, err, "the seed is the recipe's own key 'seed'");
+        if (strcmp(key, "probe_steps") == 0)
+            return hold_view_fail(&one, err, "probes are asked for by evaluate.probe.every");
+        int rc = hold_options_set_json(hold_train_options, c, key, item, where, err);
+        if (rc < 0)
+            return rc;
+    }
+    return HOLD_OK;
+}
+
+/* Defaults, the stage's `train`, the arm's override. */
+static int read_train(const struct hold_view *root, const char *side, const struct hold_view *arm,
+                      const char *key, struct hold_train_config *c, struct hold_error *err) {
+    struct hold_view stage = hold_view_get(root, side);
+    struct hold_view train = hold_view_get(&stage, "train"), own = hold_view_get(arm, key);
+    hold_options_defaults(hold_train_options, c);
+    int rc = set_options(&train, c, err);
+    return rc < 0 ? rc : set_options(&own, c, err);
+}
+
+/* --- methods --- */
+
+static json_t *describe(const struct hold_method_use *u) {
+    return json_pack("{s:s, s:i, s:o}", "name", u->method->name, "version", u->method->version,
+                     "options", hold_options_to_json(u->method->options, u->state));
+}
+
+static int add_method(struct hold_method_list *list, enum hold_stage stage, const char *name,
+                      const struct hold_view *v, const json_t *options, struct hold_error *err) {
+    char where[512];
+    const struct hold_method *m = NULL;
+    struct hold_error inner = {0};
+    int rc = hold_method_look_up(name, &m, &inner);
+    if (rc < 0)
+        return hold_view_fail(v, err, "%s", inner.text);
+    if (m->stage != stage)
+        return hold_view_fail(v, err, "'%s' is a method of the stage %s, not of %s", name,
+                              hold_stage_name(m->stage), hold_stage_name(stage));
+    for (int i = 0; i < list->n; i++)
+        if (list->use[i].method == m)
+            return hold_view_fail(v, err, "'%s' is given twice", name);
+    if (list->n == METHODS_MAX)
+        return hold_view_fail(v, err, "more than %d methods", METHODS_MAX);
+    if (options != NULL && !json_is_object(options) && !json_is_null(options))
+        return hold_view_fail(v, err, "found %s, expected the options of '%s'",
+                              hold_json_kind(options), name);
+    hold_view_where(v, where);
+    rc = hold_method_use_new(&list->use[list->n], m, json_is_object(options) ? options : NULL,
+                             where, err);
+    if (rc < 0)
+        return rc;
+    json_t *d = describe(&list->use[list->n++]);
+    return json_array_append_new(list->described, d) == 0
+               ? HOLD_OK
+               : hold_fail(err, HOLD_ENOMEMORY, "no memory for methods");
+}
+
+/* "name" or {name: {options}} */
+static int add_entry(struct hold_method_list *list, enum hold_stage stage,
+                     const struct hold_view *v, struct hold_error *err) {
+    if (json_is_string(v->value))
+        return add_method(list, stage, json_string_value(v->value), v, NULL, err);
+    if (!json_is_object(v->value) || json_object_size(v->value) != 1)
+        return hold_view_fail(v, err,
+                              "found %s, expected a method: name, {name: {options}} or a list",
+                              json_is_object(v->value) ? "several keys"
+                                                       : hold_json_kind(v->value));
+    const char *name = json_object_iter_key(json_object_iter((json_t *)v->value));
+    struct hold_view inner = hold_view_get(v, name);
+    return add_method(list, stage, name, &inner, json_object_get(v->value, name), err);
+}
+
+static int read_methods(struct hold_method_list *list, enum hold_stage stage,
+                        const struct hold_view *arm, struct hold_error *err) {
+    struct hold_view v = hold_view_get(arm, hold_stage_name(stage));
+    void *memory = NULL;
+    int rc = hold_new(&memory, METHODS_MAX, sizeof *list->use, "methods", err);
+    list->use = memory;
+    list->described = json_array();
+    if (rc == HOLD_OK && list->described == NULL)
+        rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for methods");
+    if (rc < 0 || v.value == NULL)
+        return rc;
+    if (!json_is_array(v.value))
+        return add_entry(list, stage, &v, err);
+    for (size_t i = 0; rc == HOLD_OK && i < json_array_size(v.value); i++) {
+        struct hold_view one = hold_view_at(&v, i);
+        rc = add_entry(list, stage, &one, err);
+    }
+    return rc;
+}
+
+/* --- what goes together --- */
+
+static int check_owner(const struct hold_method_list *list, const struct hold_view *v,
+                       struct hold_error *err) {
+    const char *owner = NULL;
+    for (int i = 0; i < list->n; i++) {
+        const struct hold_method *m = list->use[i].method;
+        if (m->hooks == NULL || m->hooks->step == NULL)
+            continue;
+        if (owner != NULL)
+            return hold_view_fail(v, err,
+                                  "'%s' and '%s' both own the pass plan of a step; use one of them",
+                                  owner, m->name);
+        owner = m->name;
+    }
+    return HOLD_OK;
+}
+
+static int check_needs(const struct hold_recipe *r, const struct hold_method_list *list,
+                       const struct hold_view *v, struct hold_error *err) {
+    const struct {
+        unsigned need;
+        const int *sets;
+        const char *what;
+    } NEEDS[] = {{HOLD_NEED_ALIGN, r->refusals, "refusals: give align.refusals"},
+                 {HOLD_NEED_HARMFUL, r->defender_harmful,
+                  "the defender's own harmful rows: give align.harmful"},
+                 {HOLD_NEED_GENERAL, r->general, "general rows: give align.general"}};
+    for (int i = 0; i < list->n; i++) {
+        const struct hold_method *m = list->use[i].method;
+        unsigned needs = m->needs | (m->hooks == NULL ? 0 : m->hooks->needs);
+        for (size_t k = 0; k < sizeof NEEDS / sizeof *NEEDS; k++)
+            if ((needs & NEEDS[k].need) != 0 && NEEDS[k].sets[0] < 0)
+                return hold_view_fail(v, err, "'%s' needs %s", m->name, NEEDS[k].what);
+    }
+    return HOLD_OK;
+}
+
+static int check_arm(const struct hold_recipe *r, const struct hold_arm *a,
+                     const struct hold_view *v, struct hold_error *err) {
+    if (a->attack.n > 1)
+        return hold_view_fail(v, err, "arm '%s' has %d attacks, expected one", a->name,
+                              a->attack.n);
+    if (r->open_weights && (a->tune.n > 0 || a->repair.n > 0)) {
+        const struct hold_method_list *l = a->tune.n > 0 ? &a->tune : &a->repair;
+        return hold_view_fail(v, err,
+                              "arm '%s': with open weights the attacker tunes and keeps the model: "
+                              "'%s' (%s) cannot act; only alignment can",
+                              a->name, l->use[0].method->name,
+                              hold_stage_name(l->use[0].method->stage));
+    }
+    if (a->attack.n == 0 && (a->tune.n > 0 || a->repair.n > 0))
+        return hold_view_fail(v, err,
+                              "arm '%s': a defense of %s acts on a customer's job; give 'attack'",
+                              a->name, a->tune.n > 0 ? "tune" : "repair");
+    if (a->align.n > 0 && r->align_data[0] < 0)
+        return hold_view_fail(v, err, "arm '%s': alignment needs rows: give align.data", a->name);
+    if (a->repair.n > 0 && strcmp(a->customer_train.tuning, "full") == 0)
+        return hold_view_fail(v, err, "arm '%s': '%s' repairs an adapter; tuning is full", a->name,
+                              a->repair.use[0].method->name);
+    const struct hold_method_list *lists[] = {&a->align, &a->tune, &a->repair};
+    int rc = HOLD_OK;
+    for (size_t i = 0; rc == HOLD_OK && i < 3; i++) {
+        rc = check_owner(lists[i], v, err);
+        if (rc == HOLD_OK)
+            rc = check_needs(r, lists[i], v, err);
+    }
+    return rc;
+}
+
+static int read_arm(struct hold_recipe *r, struct hold_arm *a, const struct hold_view *root,
+                    const struct hold_view *v, struct hold_error *err) {
+    static const char *const KEYS[] = {"name",   "title", "align",       "attack",
+                                       "tune",   "repair", "align_train", "customer_train",
+                                       "against", NULL};
+    int rc = hold_view_keys(v, KEYS, err);
+    if (rc < 0)
+        return rc;
+    struct hold_view name = hold_view_get(v, "name"), title = hold_view_get(v, "title");
+    struct hold_view against = hold_view_get(v, "against");
+    if (name.value == NULL)
+        return hold_view_fail(v, err, "'name' is missing");
+    rc = hold_view_text(&name, &a->name, err);
+    for (int i = 0; rc == HOLD_OK && i < r->n_arms - 1; i++)
+        if (strcmp(r->arms[i].name, a->name) == 0)
+            rc = hold_view_fail(&name, err, "two arms are named '%s'", a->name);
+    a->title = a->name;
+    if (rc == HOLD_OK && title.value != NULL)
+        rc = hold_view_text(&title, &a->title, err);
+    if (rc == HOLD_OK && against.value != NULL)
+        rc = hold_view_text(&against, &a->against, err);
+    if (rc == HOLD_OK)
+        rc = read_methods(&a->align, HOLD_STAGE_ALIGN, v, err);
+    if (rc == HOLD_OK)
+        rc = read_methods(&a->attack, HOLD_STAGE_ATTACK, v, err);
+    if (rc == HOLD_OK)
+        rc = read_methods(&a->tune, HOLD_STAGE_TUNE, v, err);
+    if (rc == HOLD_OK)
+        rc = read_methods(&a->repair, HOLD_STAGE_REPAIR, v, err);
+    if (rc == HOLD_OK)
+        rc = read_train(root, "align", v, "align_train", &a->align_train, err);
+    if (rc == HOLD_OK)
+        rc = read_train(root, "customer", v, "customer_train", &a->customer_train, err);
+    return rc < 0 ? rc : check_arm(r, a, v, err);
+}
+
+static int check_against(const struct hold_recipe *r, const struct hold_view *arms,
+                         struct hold_error *err) {
+    for (int i = 0; i < r->n_arms; i++) {
+        const char *names[256];
+        size_t n = 0;
+        bool found = r->arms[i].against == NULL;
+        for (int k = 0; k < r->n_arms && n < 256; k++) {
+            names[n++] = r->arms[k].name;
+            found = found || (k != i && strcmp(r->arms[k].name, r->arms[i].against) == 0);
+        }
+        if (found)
+            continue;
+        struct hold_view arm = hold_view_at(arms, (size_t)i), v = hold_view_get(&arm, "against");
+        const char *near = hold_nearest(r->arms[i].against, names, n);
+        return hold_view_fail(&v, err, "'%s' is no other arm%s%s%s", r->arms[i].against,
+                              near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    }
+    return HOLD_OK;
+}
+
+int hold_recipe_arms(struct hold_recipe *r, const struct hold_view *root, struct hold_error *err) {
+    struct hold_view arms = hold_view_get(root, "arms");
+    size_t n = json_array_size(arms.value);
+    if (!json_is_array(arms.value) || n == 0 || n > ARMS_MAX)
+        return hold_view_fail(&arms, err, "expected a list of 1 to %d arms", ARMS_MAX);
+    void *memory = NULL;
+    int rc = hold_new(&memory, n, sizeof *r->arms, "arms", err);
+    r->arms = memory;
+    for (size_t i = 0; rc == HOLD_OK && i < n; i++) {
+        struct hold_view v = hold_view_at(&arms, i);
+        r->n_arms++;
+        rc = read_arm(r, &r->arms[i], root, &v, err);
+    }
+    return rc < 0 ? rc : check_against(r, &arms, err);
+}

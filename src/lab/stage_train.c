@@ -1,0 +1,327 @@
+/* stage_train.c: a training stage: model and rows in, an adapter (or a whole model) out.
+ *
+ * Files: the adapter (or the model folder), model.json; log/metrics.jsonl and log/probes.jsonl,
+ * which are no part of the content.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "formats/hf.h"
+#include "lab/lab_parts.h"
+
+enum { KEPT_CHECKPOINTS = 3 }; /* two whole ones and the one being written */
+
+/* --- spec --- */
+
+struct stream {
+    unsigned need;
+    const char *name;
+    const struct hold_rows *rows;
+    const char *id;
+};
+enum { N_STREAMS = 3 };
+
+static void list_streams(const struct hold_plan *p, struct stream out[N_STREAMS]) {
+    out[0] = (struct stream){HOLD_NEED_ALIGN, "align", &p->refusals, p->refusals_id};
+    out[1] = (struct stream){HOLD_NEED_HARMFUL, "harmful", &p->harmful, p->harmful_id};
+    out[2] = (struct stream){HOLD_NEED_GENERAL, "general", &p->general, p->general_id};
+}
+
+static unsigned needs_of(const struct hold_plan_node *n) {
+    unsigned needs = 0;
+    for (int i = 0; i < n->methods->n; i++)
+        if (n->methods->use[i].method->hooks != NULL)
+            needs |= n->methods->use[i].method->hooks->needs;
+    return needs;
+}
+
+/* Options that change bytes or the log; how often checkpoints are saved changes neither. */
+static json_t *options_of(const struct hold_plan_node *n) {
+    json_t *o = hold_options_to_json(hold_train_options, &n->config);
+    json_object_del(o, "save_steps");
+    return o;
+}
+
+static int add_probe(json_t *spec, const struct hold_eval_set *probe) {
+    if (probe->data == NULL)
+        return 0;
+    return json_object_set_new(spec, "probe",
+                               json_pack("{s:s, s:I, s:s, s:i}", "data", probe->data->content_id,
+                                         "max_tokens", (json_int_t)probe->max_tokens, "score",
+                                         probe->score, "judge", hold_judge_version));
+}
+
+json_t *hold_spec_train(const struct hold_plan *p, const struct hold_plan_node *n) {
+    struct stream streams[N_STREAMS];
+    list_streams(p, streams);
+    json_t *ids = json_object();
+    int bad = ids == NULL;
+    for (int i = 0; bad == 0 && i < N_STREAMS; i++)
+        if ((needs_of(n) & streams[i].need) != 0)
+            bad |= json_object_set_new(ids, streams[i].name, json_string(streams[i].id));
+    json_t *o = bad != 0 ? NULL
+                         : json_pack("{s:s, s:i, s:s, s:s, s:s, s:O, s:o, s:O, s:b, s:s, s:i}",
+                                     "kind", "train", "version", (int)HOLD_TRAIN_VERSION, "stage",
+                                     hold_stage_name(n->stage), "model", p->nodes[n->model].content,
+                                     "rows", n->rows_id, "streams", ids, "options", options_of(n),
+                                     "methods", n->methods->described, "continue", (int)n->goes_on,
+                                     "dtype", "f32", "tokenizer", (int)HOLD_TOKENIZER_VERSION);
+    json_decref(ids);
+    if (o != NULL && add_probe(o, &p->recipe->eval[HOLD_EVAL_PROBE]) != 0) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}
+
+/* --- the model that is trained --- */
+
+struct task {
+    struct hold_plan *p;
+    const struct hold_plan_node *n;
+    struct hold_work *w;
+    const struct hold_ctx *ctx;
+    struct hold_chain chain; /* what is merged below */
+    char start[HOLD_HASH_HEX]; /* adapter that training starts from; empty: none */
+    json_t *profile, *parent_profile;
+    const char *train_system;
+    struct hold_set sets[N_STREAMS + 1];
+    struct hold_stream_input streams[N_STREAMS + 1];
+    int n_sets;
+    struct hold_hooked hooked[16];
+    void *states[16];
+    int n_hooked;
+};
+
+static int add_trainables(struct task *t, struct hold_error *err) {
+    struct hold_model *m = &t->p->lab->model;
+    const struct hold_train_config *c = &t->n->config;
+    if (strcmp(c->tuning, "full") == 0)
+        return hold_model_make_full(m, err);
+    struct hold_lora_config lora = {.r = c->lora_r,
+                                    .alpha = c->lora_alpha,
+                                    .dropout = c->lora_dropout,
+                                    .target_modules = c->lora_target_modules,
+                                    .seed = (uint64_t)c->seed};
+    int rc = hold_model_add_lora(m, &lora, err);
+    if (rc < 0 || t->start[0] == '\0')
+        return rc;
+    struct hold_adapter a = {0};
+    struct hold_str path = HOLD_STR_INIT;
+    hold_store_artifact(t->p->lab->store, t->start, &path);
+    rc = hold_adapter_read(&a, hold_str_text(&path), err);
+    hold_str_release(&path);
+    if (rc < 0)
+        return rc;
+    rc = hold_model_set_lora(m, &a, err);
+    hold_adapter_release(&a);
+    return rc;
+}
+
+static int load_model(struct task *t, struct hold_error *err) {
+    struct hold_lab *lab = t->p->lab;
+    const char *content = t->p->nodes[t->n->model].content;
+    int rc = hold_lab_chain(lab, content, &t->chain, &t->parent_profile, err);
+    if (rc == HOLD_OK && t->n->goes_on && strcmp(t->n->config.tuning, "lora") == 0) {
+        if (t->chain.n == 0)
+            return hold_fail(err, HOLD_EUSAGE,
+                             "the flow 'continue' needs an adapter to go on with; there is none");
+        memcpy(t->start, t->chain.adapter[--t->chain.n], sizeof t->start);
+    }
+    if (rc == HOLD_OK && t->chain.n == HOLD_MAX_CHAIN)
+        rc = hold_fail(err, HOLD_EUSAGE, "more than %d adapters over one model", HOLD_MAX_CHAIN);
+    if (rc == HOLD_OK)
+        rc = hold_lab_load(lab, &t->chain, t->parent_profile, err);
+    if (rc == HOLD_OK)
+        rc = hold_profile_of(t->parent_profile, t->n->methods, &t->train_system, &t->profile, err);
+    return rc < 0 ? rc : add_trainables(t, err);
+}
+
+/* --- rows --- */
+
+static int add_stream(struct task *t, const char *name, const struct hold_rows *rows,
+                      struct hold_error *err) {
+    struct hold_renderer r = hold_lab_renderer(&t->p->lab->model, t->n->config.max_length);
+    r.system = t->train_system;
+    r.prefix = NULL;
+    struct hold_set *set = &t->sets[t->n_sets];
+    int rc = hold_render_set(&r, rows, set, NULL, err);
+    if (rc < 0)
+        return rc;
+    t->streams[t->n_sets++] = (struct hold_stream_input){.name = name, .set = set};
+    if (set->n_cut > 0)
+        hold_log(t->ctx, HOLD_WARN, "lab",
+                 "%s: %lld of %lld rows of '%s' are longer than max_length %lld and were cut",
+                 t->n->name, (long long)set->n_cut, (long long)set->n, name,
+                 (long long)t->n->config.max_length);
+    return HOLD_OK;
+}
+
+static int add_streams(struct task *t, struct hold_error *err) {
+    struct stream streams[N_STREAMS];
+    list_streams(t->p, streams);
+    int rc = add_stream(t, "main", t->n->rows, err);
+    for (int i = 0; rc == HOLD_OK && i < N_STREAMS; i++)
+        if ((needs_of(t->n) & streams[i].need) != 0)
+            rc = add_stream(t, streams[i].name, streams[i].rows, err);
+    return rc;
+}
+
+/* Hooks change their state, the recipe's is for every stage: each stage works on a copy. */
+static int add_hooks(struct task *t, struct hold_error *err) {
+    for (int i = 0; i < t->n->methods->n; i++) {
+        const struct hold_method_use *u = &t->n->methods->use[i];
+        if (u->method->hooks == NULL)
+            continue;
+        size_t bytes = u->method->state_size > 0 ? u->method->state_size : 1;
+        void *state = NULL;
+        int rc = hold_new(&state, 1, bytes, "a method's state", err);
+        if (rc < 0)
+            return rc;
+        memcpy(state, u->state, u->method->state_size);
+        t->states[t->n_hooked] = state;
+        t->hooked[t->n_hooked++] =
+            (struct hold_hooked){.hooks = u->method->hooks, .state = state};
+    }
+    return HOLD_OK;
+}
+
+/* --- is there room? --- */
+
+static int check_room(const struct task *t, const struct hold_train_input *input,
+                      struct hold_error *err) {
+    int64_t step = 0, vectors = 0;
+    int rc = hold_train_size(input, &step, &vectors, err);
+    if (rc < 0)
+        return rc;
+    int64_t need = hold_current_memory() + step + vectors, limit = hold_memory_limit();
+    if (limit > 0 && need > limit)
+        return hold_fail(err, HOLD_ENOMEMORY,
+                         "%s needs about %.2f GB of memory, this process may use %.2f GB; lower "
+                         "micro_batch_tokens, max_length or lora_r",
+                         t->n->name, (double)need / 1e9, (double)limit / 1e9);
+    const char *dir = hold_store_path(t->p->lab->store);
+    int64_t disk = vectors * KEPT_CHECKPOINTS;
+    int64_t free_bytes = (int64_t)hold_disk_free(dir);
+    if (free_bytes > 0 && disk > free_bytes)
+        return hold_fail(err, HOLD_ENOSPACE,
+                         "%s: %s needs about %.2f GB for checkpoints, %.2f GB are free", dir,
+                         t->n->name, (double)disk / 1e9, (double)free_bytes / 1e9);
+    return HOLD_OK;
+}
+
+/* --- result --- */
+
+static int write_whole(struct task *t, struct hold_error *err) {
+    struct hold_lab *lab = t->p->lab;
+    struct hold_str path = HOLD_STR_INIT;
+    struct hold_model_files files = {0};
+    int rc = hold_lab_base_path(lab, t->chain.base, &path, err);
+    if (rc == HOLD_OK)
+        rc = hold_model_files_open(&files, hold_str_text(&path), err);
+    hold_str_release(&path);
+    if (rc < 0)
+        return rc;
+    rc = hold_model_write(&lab->model, &files, HOLD_ST_F32, hold_work_files(t->w), err);
+    hold_model_files_release(&files);
+    return rc < 0 ? rc : hold_write_model_json(hold_work_files(t->w), NULL, t->profile, err);
+}
+
+static int write_result(struct task *t, struct hold_error *err) {
+    struct hold_model *m = &t->p->lab->model;
+    if (!m->lora)
+        return write_whole(t, err);
+    struct hold_adapter a = {0};
+    int rc = hold_model_get_lora(m, &a, err);
+    if (rc < 0)
+        return rc;
+    rc = hold_write_adapter(t->w, &a, t->profile, err);
+    hold_adapter_release(&a);
+    return rc < 0 ? rc : hold_write_model_json(hold_work_files(t->w), &t->chain, t->profile, err);
+}
+
+static int keep_log(struct task *t, const char *name, struct hold_error *err) {
+    struct hold_str from = HOLD_STR_INIT, to = HOLD_STR_INIT;
+    hold_path_join(&from, hold_work_checkpoints(t->w), name);
+    hold_path_join(&to, hold_work_files(t->w), "log");
+    int rc = hold_mkdirs(hold_str_text(&to), err);
+    hold_str_addf(&to, "/%s", name);
+    if (rc == HOLD_OK && hold_exists(hold_str_text(&from)))
+        rc = hold_copy_file(hold_str_text(&from), hold_str_text(&to), err);
+    hold_str_release(&from);
+    hold_str_release(&to);
+    return rc;
+}
+
+static int add_facts(json_t *manifest, const struct hold_train_result *r, int64_t rows,
+                     struct hold_error *err) {
+    json_t *o = json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:b}", "steps", (json_int_t)r->steps,
+                          "tokens", (json_int_t)r->tokens, "rows", (json_int_t)rows, "first_loss",
+                          r->first_loss, "last_loss", r->last_loss, "train_seconds", r->seconds,
+                          "resumed", (int)r->resumed);
+    return json_object_set_new(manifest, "training", o) == 0
+               ? HOLD_OK
+               : hold_fail(err, HOLD_ENOMEMORY, "no memory for a manifest");
+}
+
+static int train(struct task *t, json_t *manifest, struct hold_error *err) {
+    struct hold_train_result result = {0};
+    struct hold_str probes = HOLD_STR_INIT;
+    struct hold_probe probe = {.recipe = t->p->recipe, .ctx = t->ctx, .profile = t->profile};
+    bool probing = t->p->recipe->eval[HOLD_EVAL_PROBE].data != NULL;
+    const char *spec = t->n->id;
+    struct hold_train_input input = {.model = &t->p->lab->model,
+                                     .config = t->n->config,
+                                     .streams = t->streams,
+                                     .n_streams = t->n_sets,
+                                     .methods = t->hooked,
+                                     .n_methods = t->n_hooked,
+                                     .work_dir = hold_work_checkpoints(t->w),
+                                     .spec = spec,
+                                     .probe = probing ? hold_probe_step : NULL,
+                                     .probe_user = &probe};
+    hold_path_join(&probes, hold_work_checkpoints(t->w), "probes.jsonl");
+    probe.path = hold_str_text(&probes);
+    int rc = check_room(t, &input, err);
+    if (rc == HOLD_OK && probing)
+        rc = hold_probe_open(&probe, err);
+    if (rc == HOLD_OK)
+        rc = hold_train(&input, t->ctx, &result, err);
+    if (rc == HOLD_OK)
+        rc = write_result(t, err);
+    if (rc == HOLD_OK)
+        rc = keep_log(t, "metrics.jsonl", err);
+    if (rc == HOLD_OK && probing)
+        rc = keep_log(t, "probes.jsonl", err);
+    if (rc == HOLD_OK)
+        rc = add_facts(manifest, &result, t->n->rows->n, err);
+    hold_probe_release(&probe);
+    hold_str_release(&probes);
+    return rc;
+}
+
+int hold_stage_train(struct hold_plan *p, const struct hold_plan_node *n, struct hold_work *w,
+                     json_t *manifest, const struct hold_ctx *ctx, struct hold_error *err) {
+    struct task t = {.p = p, .n = n, .w = w, .ctx = ctx};
+    int rc = load_model(&t, err);
+    if (rc == HOLD_OK)
+        rc = add_streams(&t, err);
+    if (rc == HOLD_OK)
+        rc = add_hooks(&t, err);
+    if (rc == HOLD_OK)
+        rc = train(&t, manifest, err);
+    /* What was merged below is as before; a model trained as a whole is another one now. */
+    if (p->lab->is_loaded && p->lab->model.full)
+        hold_lab_release(p->lab);
+    else if (p->lab->is_loaded)
+        hold_model_drop_lora(&p->lab->model);
+    for (int i = 0; i < t.n_sets; i++)
+        hold_set_release(&t.sets[i]);
+    for (int i = 0; i < t.n_hooked; i++)
+        hold_free(t.states[i]);
+    json_decref(t.profile);
+    json_decref(t.parent_profile);
+    return rc;
+}
