@@ -1,8 +1,6 @@
 /* cmd_generate.c: `holdfast generate`: answers to a file of prompts, in input order. */
-#include <stdio.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/cli.h"
@@ -10,23 +8,22 @@
 #include "data/render.h"
 
 struct options {
-    const char *model, *adapter, *prompts, *output;
+    const char *model, *adapter, *prompts, *output, *stop;
     int64_t max_tokens, seed, batch, top_k;
     double temperature, top_p;
 };
 
 static const struct hold_option options[] = {
-    {"model", "MODEL: a GGUF file, a Hugging Face folder or a name", HOLD_OPT_TEXT,
-     offsetof(struct options, model), 0, 0, 0, "smollm2-135m-instruct", NULL, 'm'},
+    HOLD_CLI_MODEL(struct options),
     HOLD_TEXT(struct options, adapter, "", NULL, "PEFT folder to merge"),
     HOLD_TEXT(struct options, prompts, "-", NULL, "JSON lines of {\"prompt\"} or {\"messages\"}"),
-    {"output", "file to write; empty: standard output", HOLD_OPT_TEXT,
-     offsetof(struct options, output), 0, 0, 0, "", NULL, 'o'},
+    HOLD_CLI_OUTPUT(struct options, "file to write; empty: standard output"),
     HOLD_INT(struct options, max_tokens, 128, 1, 1000000, "new tokens a row"),
     HOLD_REAL(struct options, temperature, 0, 0, 100, "0: greedy"),
     HOLD_REAL(struct options, top_p, 1, 0, 1, "mass that is sampled from"),
     HOLD_INT(struct options, top_k, 0, 0, 1000000, "candidates that are sampled from; 0: all"),
     HOLD_INT(struct options, seed, 42, 0, 9007199254740991, "of sampling"),
+    HOLD_TEXT(struct options, stop, "", NULL, "text before which an answer ends"),
     HOLD_INT(struct options, batch, 64, 1, 4096, "rows decoded together"),
     {0},
 };
@@ -61,11 +58,7 @@ static int write_answers(const struct hold_generated *g, int64_t n, const char *
         json_decref(o);
     }
     if (rc == HOLD_OK)
-        rc = hold_str_check(&out, err);
-    if (rc == HOLD_OK && path[0] != '\0')
-        rc = hold_file_write_atomic(path, hold_str_text(&out), out.len, err);
-    else if (rc == HOLD_OK)
-        fwrite(hold_str_text(&out), 1, out.len, stdout);
+        rc = hold_cli_write(path, &out, err);
     hold_str_release(&out);
     return rc;
 }
@@ -79,7 +72,11 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     struct hold_rows rows = {0};
     void *ids = NULL, *out = NULL;
     int64_t made = 0;
-    int rc = hold_rows_read(&rows, o->prompts, NULL, err);
+    int rc = hold_cli_check_output(o->output, err);
+    if (rc == HOLD_OK)
+        rc = hold_rows_read(&rows, o->prompts, NULL, err);
+    if (rc == HOLD_OK && rows.n == 0)
+        rc = hold_fail(err, HOLD_EDATA, "%s: no prompts", o->prompts);
     if (rc == HOLD_OK)
         rc = hold_cli_device(cli, &device, err);
     if (rc == HOLD_OK)
@@ -96,12 +93,19 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
                                           .top_p = o->top_p,
                                           .top_k = o->top_k,
                                           .seed = (uint64_t)o->seed,
-                                          .batch = o->batch};
+                                          .batch = o->batch,
+                                          .stop = &o->stop,
+                                          .n_stop = o->stop[0] != '\0'};
         rc = hold_generate(&model, ids, rows.n, &g, &cli->ctx, out, err);
-        made = rc == HOLD_OK ? rows.n : 0;
+        made = rc == HOLD_OK || rc == HOLD_EINTERRUPTED ? rows.n : 0;
     }
-    if (rc == HOLD_OK)
-        rc = write_answers(out, rows.n, o->output, err);
+    hold_cli_clear(cli);
+    /* What an interrupted run had is written too; its rows say so. */
+    if (made > 0) {
+        struct hold_error later = {0};
+        int written = write_answers(out, rows.n, o->output, rc == HOLD_OK ? err : &later);
+        rc = rc == HOLD_OK ? written : rc;
+    }
     hold_generated_free(out, made);
     hold_free(out);
     for (int64_t i = 0; ids != NULL && i < rows.n; i++)

@@ -3,10 +3,12 @@
 
 const struct hold_command *const hold_commands[] = {
     &hold_cmd_chat,
+    &hold_cmd_compare,
     &hold_cmd_data_check,
     &hold_cmd_data_show,
     &hold_cmd_data_stats,
     &hold_cmd_doctor,
+    &hold_cmd_eval,
     &hold_cmd_generate,
     &hold_cmd_list,
     &hold_cmd_logits,

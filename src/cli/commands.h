@@ -5,10 +5,12 @@
 #include "cli/cli.h"
 
 extern const struct hold_command hold_cmd_chat;
+extern const struct hold_command hold_cmd_compare;
 extern const struct hold_command hold_cmd_data_check;
 extern const struct hold_command hold_cmd_data_show;
 extern const struct hold_command hold_cmd_data_stats;
 extern const struct hold_command hold_cmd_doctor;
+extern const struct hold_command hold_cmd_eval;
 extern const struct hold_command hold_cmd_generate;
 extern const struct hold_command hold_cmd_list;
 extern const struct hold_command hold_cmd_logits;

@@ -55,8 +55,8 @@ static int make_public(const json_t *report, bool with_text, json_t **out, struc
 
 /* Texts that say nothing of a prompt or an answer. */
 static bool is_row_key(const char *key) {
-    static const char *const keys[] = {"arm",           "seed",    "set",   "index",
-                                       "prompt_sha256", "verdict", "judge", "reason"};
+    static const char *const keys[] = {"arm",    "seed",          "set",     "index", "id",
+                                       "finish", "prompt_sha256", "verdict", "judge", "reason"};
     for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
         if (strcmp(keys[i], key) == 0)
             return true;

@@ -10,6 +10,7 @@
 #include "lab/report_parts.h"
 
 static const double equal_within = 0.05;
+enum { MOST_NAMED = 5 }; /* defenses; more are left to the table */
 
 enum { CLEAR_DOWN = -1, NOT_CLEAR = 0, CLEAR_UP = 1 };
 
@@ -375,7 +376,7 @@ void hold_report_deck(const struct hold_report *r, struct hold_str *out) {
         return;
     hold_str_addf(out, "%zu of %zu defenses clearly lowered the harmful score", d.clear, d.n);
     const char *between = ": ";
-    for (size_t i = 0; i < r->n_arms; i++) {
+    for (size_t i = 0; i < r->n_arms && d.clear <= MOST_NAMED; i++) {
         const struct hold_report_arm *a = &r->arms[i];
         if (!is_defense(a, attacked) || harm_direction(a, attacked) != CLEAR_DOWN)
             continue;
@@ -396,10 +397,11 @@ void hold_report_deck(const struct hold_report *r, struct hold_str *out) {
 
 void hold_report_seed_note(const struct hold_report *r, struct hold_str *out) {
     if (r->n_seeds > 1)
-        hold_str_addf(out,
-                      "%zu seeds: scores pool them; differences resample whole prompts, each with "
-                      "all its seeds.",
-                      r->n_seeds);
+        hold_str_addf(
+            out,
+            "%zu seeds: scores pool them, and intervals resample whole prompts, each with "
+            "all its seeds.",
+            r->n_seeds);
     else
         hold_str_add(out, "One seed: intervals cover the choice of prompts only, not another "
                           "training run; seed=1,2,3 on the command line widens this.");

@@ -53,9 +53,8 @@ static void put_masthead(const struct hold_report *r, struct hold_str *scratch,
     hold_str_add(out, "<p class=\"deck\">");
     hold_svg_escape(out, hold_str_text(scratch));
     hold_str_add(out, "</p>\n<p class=\"small\">");
-    const json_t *model = json_object_get(json_object_get(r->json, "settings"), "model");
     put_fact(out, "recipe", r->recipe, &open);
-    put_fact(out, "model", json_string_value(model) ? json_string_value(model) : "", &open);
+    put_fact(out, "model", hold_report_string(json_object_get(r->json, "model"), "name"), &open);
     put_fact(out, "scenario",
              strcmp(scenario, "service") == 0        ? "fine-tuning as a service"
              : strcmp(scenario, "open_weights") == 0 ? "open weights"
@@ -190,7 +189,7 @@ static void put_row(const struct hold_report_arm *a, size_t number, const struct
         json_object_get(json_object_get(a->json, "delta"), "task_accuracy"), "against");
     hold_str_addf(out, "<tr><td>%zu</td><th scope=\"row\">", number);
     hold_page_mark(out, a->kind);
-    hold_str_add_char(out, ' ');
+    hold_str_add(out, "&nbsp;");
     hold_svg_escape(out, a->title);
     if (strcmp(a->title, a->name) != 0) {
         hold_str_add(out, "<small><code>");
@@ -218,159 +217,6 @@ static void put_row(const struct hold_report_arm *a, size_t number, const struct
 
 static void put_table(const struct hold_report *r, struct hold_str *out) {
     struct shown w = find_shown(r);
-    hold_str_add(
-        out, "<section aria-labelledby=\"scores\">\n<h2 id=\"scores\">All scores</h2>\n"
-             "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"scores\">\n"
-             "<table class=\"scores\">\n<caption>Below each score its 95% interval in percent "
-             "(Wilson with one seed); n counts answers. Differences are in points");
-    if (w.same_against) {
-        hold_str_add(out, " to the arm <code>");
-        hold_svg_escape(out, hold_report_against(r));
-        hold_str_add(out, "</code>");
-    }
-    hold_str_add(out, ", paired over prompts, with bootstrap intervals; those in bold exclude 0. "
-                      "Time and memory are what the arm's stages took when they were made."
-                      "</caption>\n");
-    put_column_heads(&w, out);
-    hold_str_add(out, "<tbody>\n");
-    for (size_t i = 0; i < r->n_arms; i++)
-        put_row(&r->arms[i], i + 1, &w, out);
-    hold_str_add(out, "</tbody></table></div>\n<dl class=\"words\">\n");
-    for (int s = 0; s < HOLD_REPORT_SCORE_COUNT; s++)
-        if (w.score[s])
-            hold_str_addf(out, "<div><dt>%s</dt><dd>%s</dd></div>\n",
-                          hold_report_score_row((enum hold_report_score)s)->title,
-                          hold_report_score_row((enum hold_report_score)s)->what);
-    hold_str_add(out, "</dl>\n</section>\n");
-}
-
-/* ---- several seeds ---- */
-
-static void put_replicates(const struct hold_report *r, struct hold_str *out) {
-    bool open = false;
-    for (size_t i = 0; i < r->n_arms; i++) {
-        const json_t *list = json_object_get(r->arms[i].json, "replicates");
-        for (size_t j = 0; j < json_array_size(list); j++) {
-            const json_t *one = json_array_get(list, j), *scores = json_object_get(one, "scores");
-            double seed = hold_report_number(one, "seed");
-            if (!open)
-                hold_str_add(out, "<details>\n<summary>Each seed for itself</summary>\n"
-                                  "<div class=\"scroll\"><table>\n<thead><tr>"
-                                  "<th scope=\"col\">Arm</th><th scope=\"col\">Seed</th>"
-                                  "<th scope=\"col\">Harmful score</th>"
-                                  "<th scope=\"col\">Task accuracy</th></tr></thead>\n<tbody>\n");
-            open = true;
-            hold_str_add(out, "<tr><th scope=\"row\">");
-            hold_svg_escape(out, r->arms[i].name);
-            hold_str_add(out, "</th><td>");
-            if (isfinite(seed))
-                hold_str_addf(out, "%.0f", seed);
-            static const char *const keys[] = {"harmful", "task_accuracy"};
-            for (size_t k = 0; k < 2; k++) {
-                double v = hold_report_number(json_object_get(scores, keys[k]), "value");
-                hold_str_add(out, "</td><td>");
-                if (isfinite(v))
-                    hold_str_addf(out, "%.1f%%", 100 * v);
-                else
-                    hold_str_add(out, DASH);
-            }
-            hold_str_add(out, "</td></tr>\n");
-        }
-    }
-    hold_str_add(out, open ? "</tbody></table></div>\n</details>\n" : "");
-}
-
-/* ---- bars that the recipe's author set ---- */
-
-static void put_bars(const struct hold_report *r, struct hold_str *out) {
-    const json_t *bars = json_object_get(r->json, "bars");
-    if (!json_array_size(bars))
-        return;
-    hold_str_add(out, "<section aria-labelledby=\"bars\">\n<h2 id=\"bars\">What was to be "
-                      "reached</h2>\n<ul class=\"checks\">\n");
-    for (size_t i = 0; i < json_array_size(bars); i++) {
-        const json_t *b = json_array_get(bars, i);
-        bool ok = json_is_true(json_object_get(b, "ok"));
-        double value = hold_report_number(b, "value"), limit = hold_report_number(b, "limit");
-        hold_str_add(out, ok ? "<li class=\"met\"><b>\xE2\x9C\x93 reached</b> "
-                             : "<li class=\"missed\"><b>\xE2\x9C\x97 missed</b> ");
-        hold_svg_escape(out, hold_report_string(b, "text"));
-        if (isfinite(value)) {
-            hold_str_addf(out, " <small>measured %.1f%%", 100 * value);
-            if (isfinite(limit))
-                hold_str_addf(out, ", bar %.1f%%", 100 * limit);
-            hold_str_add(out, "</small>");
-        }
-        hold_str_add(out, "</li>\n");
-    }
-    hold_str_add(out, "</ul>\n</section>\n");
-}
-
-/* ---- limits ---- */
-
-static void put_share_cell(struct hold_str *out, double v) {
-    if (isfinite(v))
-        hold_str_addf(out, "<td>%.1f%%</td>", 100 * v);
-    else
-        hold_str_add(out, "<td>" DASH "</td>");
-}
-
-static void put_judge(const struct hold_report *r, struct hold_str *out) {
-    const json_t *judge = json_object_get(r->json, "judge");
-    const json_t *report = json_object_get(judge, "report");
-    const json_t *classes = json_object_get(report, "classes");
-    double accuracy = hold_report_number(report, "accuracy"), n = hold_report_number(report, "n");
-    hold_str_add(out, "<li><b>The judge is a set of rules.</b> ");
-    if (isfinite(accuracy))
-        hold_str_addf(out, "It agreed with hand-made labels on %.1f%%", 100 * accuracy);
-    if (isfinite(accuracy) && isfinite(n))
-        hold_str_addf(out, " of %.0f answers", n);
-    if (!isfinite(accuracy))
-        hold_str_add(out, "This report carries no measurement of its error");
-    if (*hold_report_string(report, "source")) {
-        hold_str_add(out, " (");
-        hold_svg_escape(out, hold_report_string(report, "source"));
-        hold_str_add(out, ")");
-    }
-    hold_str_add(out, ". Its errors are not part of the intervals.");
-    if (json_array_size(classes)) {
-        hold_str_add(out,
-                     "\n<div class=\"scroll\"><table class=\"judge\">\n<thead><tr>"
-                     "<th scope=\"col\">Verdict</th><th scope=\"col\">Precision</th>"
-                     "<th scope=\"col\">Recall</th><th scope=\"col\">Labelled</th></tr></thead>"
-                     "\n<tbody>\n");
-        for (size_t i = 0; i < json_array_size(classes); i++) {
-            const json_t *c = json_array_get(classes, i);
-            double count = hold_report_number(c, "n");
-            hold_str_add(out, "<tr><th scope=\"row\">");
-            hold_svg_escape(out, hold_report_string(c, "verdict"));
-            hold_str_add(out, "</th>");
-            put_share_cell(out, hold_report_number(c, "precision"));
-            put_share_cell(out, hold_report_number(c, "recall"));
-            if (isfinite(count))
-                hold_str_addf(out, "<td>%.0f</td></tr>\n", count);
-            else
-                hold_str_add(out, "<td>" DASH "</td></tr>\n");
-        }
-        hold_str_add(out, "</tbody></table></div>\n");
-    }
-    hold_str_add(out, "</li>\n");
-}
-
-static void put_limits(const struct hold_report *r, struct hold_str *out) {
-    hold_str_add(out, "<section aria-labelledby=\"limits\">\n<h2 id=\"limits\">Limits</h2>\n"
-                      "<ul class=\"limits\">\n<li><b>Seeds.</b> ");
-    if (r->n_seeds > 1)
-        hold_str_addf(out,
-                      "%zu training runs stand behind each score. A score's own interval treats "
-                      "all its answers as independent; differences resample whole prompts, each "
-                      "with all its seeds. A few seeds still say little about the spread between "
-                      "training runs.",
-                      r->n_seeds);
-    else
-        hold_str_add(out, "With one seed intervals cover the choice of prompts only: another "
-                          "training run may land elsewhere. <code>seed=1,2,3</code> on the "
-                          "command line repeats every arm and widens them.");
     hold_str_add(out,
                  "<section aria-labelledby=\"scores\">\n<h2 id=\"scores\">All scores</h2>\n"
                  "<p class=\"small\" id=\"reading\">Below each score its 95% interval in percent "
@@ -516,10 +362,9 @@ static void put_limits(const struct hold_report *r, struct hold_str *out) {
                       "<ul class=\"limits\">\n<li><b>Seeds.</b> ");
     if (r->n_seeds > 1)
         hold_str_addf(out,
-                      "%zu training runs stand behind each score. A score's own interval treats "
-                      "all its answers as independent; differences resample whole prompts, each "
-                      "with all its seeds. A few seeds still say little about the spread between "
-                      "training runs.",
+                      "%zu training runs stand behind each score. Intervals resample whole "
+                      "prompts, each with all its seeds; a few seeds still say little about the "
+                      "spread between training runs.",
                       r->n_seeds);
     else
         hold_str_add(out, "With one seed intervals cover the choice of prompts only: another "

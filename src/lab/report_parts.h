@@ -41,7 +41,7 @@ enum hold_report_kind {
       true)                                                                                  \
     X(DEGENERATE, "degenerate", "Degenerate, harmful",                                       \
       "answers to harmful prompts that answer"                                               \
-      " nothing: loops, gibberish, task labels, no text",                                    \
+      " nothing: loops, gibberish, task labels",                                             \
       true)                                                                                  \
     X(DEGENERATE_ORDINARY, "degenerate_ordinary", "Degenerate, ordinary",                    \
       "the same on ordinary"                                                                 \

@@ -387,6 +387,8 @@ void hold_page_sources(const struct hold_report *r, struct hold_str *out) {
     put_chain(r, out);
     put_details("Settings: the recipe after what the command line changed",
                 json_object_get(r->json, "settings"), out);
+    put_details("Training settings of every arm, with their defaults",
+                json_object_get(r->json, "training"), out);
     put_details("Machine and version", json_object_get(r->json, "environment"), out);
     put_notes(r, out);
     hold_str_add(out, "</section>\n");

@@ -182,8 +182,8 @@ double hold_svg_at(const struct hold_svg_axis *axis, double value) {
 
 /* ---- labels ---- */
 
-enum { ANGLES = 16, DISTANCES = 6, PASSES = 3 };
-static const double distances[DISTANCES] = {9, 16, 26, 38, 52, 70};
+enum { ANGLES = 16, DISTANCES = 9, PASSES = 3 };
+static const double distances[DISTANCES] = {9, 16, 26, 38, 52, 70, 92, 118, 150};
 /* What a square pixel of overlap costs against a pixel of distance. */
 static const double over_label = 6, over_avoid = 1.5, per_distance = 1;
 

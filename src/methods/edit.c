@@ -1,10 +1,10 @@
 /* edit.c: repairs: the tuned adapter on the host, the models around it on the device. */
-#include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "methods/stage.h"
+#include "tensor/linalg.h"
 
 struct sweep { /* mean squares of one set, for every pair */
     const char *set;
@@ -72,26 +72,12 @@ int hold_edit_alignment(struct hold_editor *e, int64_t i, float *v, struct hold_
 int hold_edit_multiply(struct hold_editor *e, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
                        float alpha, const float *a, const float *b, float beta, float *c,
                        struct hold_error *err) {
-    struct hold_device *d = e->in->aligned->device;
-    struct hold_space space;
-    hold_space_init(&space, d);
-    struct hold_ptr da = {0}, db = {0}, dc = {0};
-    int rc = hold_space_cut(&space, m * k * 4, &da, err);
-    if (rc == HOLD_OK)
-        rc = hold_space_cut(&space, k * n * 4, &db, err);
-    if (rc == HOLD_OK)
-        rc = hold_space_cut(&space, m * n * 4, &dc, err);
-    if (rc == HOLD_OK) {
-        d->k->write(d, da, a, m * k * 4);
-        d->k->write(d, db, b, k * n * 4);
-        if (beta != 0.0f)
-            d->k->write(d, dc, c, m * n * 4);
-        d->k->gemm(d, ta, tb, m, n, k, alpha, da, ta ? m : k, db, tb ? k : n, beta, dc, n);
-        d->k->read(d, c, dc, m * n * 4);
-        rc = d->k->sync(d, err);
-    }
-    hold_space_release(&space);
-    return rc;
+    return hold_multiply(e->in->aligned->device, ta, tb, m, n, k, alpha, a, b, beta, c, err);
+}
+
+int hold_edit_left_basis(struct hold_editor *e, const float *v, int64_t out, int64_t in,
+                         double share, float *u, int64_t *k, struct hold_error *err) {
+    return hold_left_basis(e->in->aligned->device, v, out, in, share, u, k, err);
 }
 
 /* --- activations --- */
@@ -99,7 +85,8 @@ int hold_edit_multiply(struct hold_editor *e, bool ta, bool tb, int64_t m, int64
 struct squares {
     struct hold_editor *e;
     struct sweep *s;
-    int64_t pair; /* of the linear layer being seen: pairs come in the order of layers */
+    const int64_t *pair_of; /* of each low-rank part in the model's order; -1: none */
+    int64_t part;           /* of the linear layer being seen */
     float *host;
     int64_t cap;
     int status;
@@ -132,17 +119,20 @@ static struct hold_node *see(void *user, struct hold_tape *t, enum hold_site sit
     (void)kind;
     struct squares *q = user;
     const struct hold_linear *l = node->linear;
-    for (int i = 0; i < l->n_lora && q->status == HOLD_OK; i++, q->pair++) {
-        add_squares(q, t->device, node->source[0]->value, q->s->a_in[q->pair]);
+    for (int i = 0; i < l->n_lora && q->status == HOLD_OK; i++, q->part++) {
+        int64_t pair = q->pair_of[q->part];
+        if (pair < 0)
+            continue;
+        add_squares(q, t->device, node->source[0]->value, q->s->a_in[pair]);
         if (q->status == HOLD_OK)
             add_squares(q, t->device, hold_tensor_cols(node->saved_tensor, i * l->r, l->r),
-                        q->s->b_in[q->pair]);
+                        q->s->b_in[pair]);
     }
     return node;
 }
 
-static int sweep_rows(struct hold_editor *e, struct sweep *s, const struct hold_rows *rows,
-                      struct hold_error *err) {
+static int sweep_rows(struct hold_editor *e, struct sweep *s, const int64_t *pair_of,
+                      const struct hold_rows *rows, struct hold_error *err) {
     struct hold_model *m = e->in->aligned;
     struct hold_renderer r = {.tokenizer = m->tokenizer,
                               .chat = m->chat,
@@ -156,7 +146,7 @@ static int sweep_rows(struct hold_editor *e, struct sweep *s, const struct hold_
     hold_space_init(&space, m->device);
     hold_tape_init(&tape, m->device, &space);
     hold_arena_init(&host, 0);
-    struct squares q = {.e = e, .s = s, .err = err};
+    struct squares q = {.e = e, .s = s, .pair_of = pair_of, .err = err};
     struct hold_tapper tapper = {.user = &q, .at = see, .sites = 1u << HOLD_AT_LINEAR};
     int rc = hold_render_set(&r, rows, &set, NULL, err);
     for (int64_t i = 0; rc == HOLD_OK && i < set.n; i++) {
@@ -168,7 +158,7 @@ static int sweep_rows(struct hold_editor *e, struct sweep *s, const struct hold_
         if (rc == HOLD_OK)
             rc = hold_model_plan(&batch, &host, &planned, err);
         if (rc == HOLD_OK) {
-            q.pair = 0;
+            q.part = 0;
             s->tokens += x->n;
             struct hold_space_mark mark = hold_space_mark(&space);
             hold_model_forward(m, &tape, &planned.tokens, &tapper, NULL, NULL);
@@ -192,6 +182,92 @@ static const struct hold_rows *find_rows(const struct hold_editor *e, const char
     return NULL;
 }
 
+/* --- the adapter on the model --- */
+
+static const char *leaf_of(const char *module) {
+    const char *dot = strrchr(module, '.');
+    return dot == NULL ? module : dot + 1;
+}
+
+/* The leaves of the adapter's modules, joined by commas, each once. */
+static int leaves_of(const struct hold_adapter *a, struct hold_str *out, struct hold_error *err) {
+    for (int64_t i = 0; i < a->n_pairs; i++) {
+        const char *leaf = leaf_of(a->pairs[i].module);
+        bool known = false;
+        for (int64_t k = 0; k < i && !known; k++)
+            known = strcmp(leaf_of(a->pairs[k].module), leaf) == 0;
+        if (!known)
+            hold_str_addf(out, "%s%s", out->len == 0 ? "" : ",", leaf);
+    }
+    return hold_str_check(out, err);
+}
+
+static int64_t find_pair(const struct hold_adapter *a, const char *module) {
+    for (int64_t i = 0; i < a->n_pairs; i++)
+        if (strcmp(a->pairs[i].module, module) == 0)
+            return i;
+    return -1;
+}
+
+/* Lay the adapter over the parts that the model has for its leaves, in the model's order.  A layer
+ * that the adapter leaves out keeps B = 0, which is no part at all. */
+static int lay_over(struct hold_editor *e, int64_t **pair_of, struct hold_error *err) {
+    const struct hold_adapter *a = e->in->adapter;
+    struct hold_adapter whole = {0};
+    int rc = hold_model_get_lora(e->in->aligned, &whole, err);
+    if (rc < 0)
+        return rc;
+    int64_t found = 0;
+    *pair_of = hold_arena_alloc(&e->arena, (size_t)whole.n_pairs * sizeof **pair_of);
+    if (*pair_of == NULL)
+        rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for an edit");
+    for (int64_t k = 0; rc == HOLD_OK && k < whole.n_pairs; k++) {
+        struct hold_lora_pair *to = &whole.pairs[k];
+        int64_t i = (*pair_of)[k] = find_pair(a, to->module);
+        if (i < 0)
+            continue;
+        const struct hold_lora_pair *from = &a->pairs[i];
+        if (from->r != to->r || from->in != to->in || from->out != to->out) {
+            rc = hold_fail(err, HOLD_EFORMAT, "module '%s' of the adapter does not fit the model",
+                           from->module);
+            break;
+        }
+        memcpy(to->a, from->a, (size_t)(to->r * to->in) * sizeof *to->a);
+        memcpy(to->b, from->b, (size_t)(to->out * to->r) * sizeof *to->b);
+        found++;
+    }
+    if (rc == HOLD_OK && found != a->n_pairs)
+        rc = hold_fail(err, HOLD_EFORMAT, "%lld modules of the adapter are not in the model",
+                       (long long)(a->n_pairs - found));
+    if (rc == HOLD_OK)
+        rc = hold_model_set_lora(e->in->aligned, &whole, err);
+    hold_adapter_release(&whole);
+    return rc;
+}
+
+static int sweep_with_adapter(struct hold_editor *e, struct sweep *s, const struct hold_rows *rows,
+                              struct hold_error *err) {
+    struct hold_model *m = e->in->aligned;
+    struct hold_str leaves = HOLD_STR_INIT;
+    int64_t *pair_of = NULL;
+    int rc = leaves_of(e->in->adapter, &leaves, err);
+    struct hold_lora_config c = {.r = e->in->adapter->r,
+                                 .alpha = e->in->adapter->alpha,
+                                 .target_modules = hold_str_text(&leaves)};
+    if (rc == HOLD_OK)
+        rc = hold_model_add_lora(m, &c, err);
+    if (rc == HOLD_OK) {
+        rc = lay_over(e, &pair_of, err);
+        if (rc == HOLD_OK)
+            rc = sweep_rows(e, s, pair_of, rows, err);
+        hold_model_drop_lora(m);
+    }
+    /* The configuration kept the text; the model has no parts that it speaks of any more. */
+    m->lora_config.target_modules = NULL;
+    hold_str_release(&leaves);
+    return rc;
+}
+
 static int new_sweep(struct hold_editor *e, const char *set, struct sweep **out,
                      struct hold_error *err) {
     const struct hold_rows *rows = find_rows(e, set);
@@ -199,31 +275,26 @@ static int new_sweep(struct hold_editor *e, const char *set, struct sweep **out,
         return hold_fail(err, HOLD_EUSAGE, "needs '%s' data, none was given", set);
     if (e->n_sweeps == MAX_SWEEPS)
         return hold_fail(err, HOLD_EINTERNAL, "more than %d sets in one edit", MAX_SWEEPS);
-    struct sweep *s = &e->sweeps[e->n_sweeps++];
+    struct sweep *s = &e->sweeps[e->n_sweeps];
     int64_t n = hold_edit_pairs(e);
     *s = (struct sweep){.set = set};
     s->a_in = hold_arena_alloc(&e->arena, (size_t)n * sizeof *s->a_in);
     s->b_in = hold_arena_alloc(&e->arena, (size_t)n * sizeof *s->b_in);
-    for (int64_t i = 0; s->a_in != NULL && s->b_in != NULL && i < n; i++) {
+    bool full = s->a_in != NULL && s->b_in != NULL;
+    for (int64_t i = 0; full && i < n; i++) {
         const struct hold_lora_pair *p = hold_edit_pair(e, i);
         s->a_in[i] = hold_arena_alloc(&e->arena, (size_t)p->in * sizeof **s->a_in);
         s->b_in[i] = hold_arena_alloc(&e->arena, (size_t)p->r * sizeof **s->b_in);
-        if (s->a_in[i] == NULL || s->b_in[i] == NULL)
-            return hold_fail(err, HOLD_ENOMEMORY, "no memory for an edit");
+        full = s->a_in[i] != NULL && s->b_in[i] != NULL;
     }
-    if (s->a_in == NULL || s->b_in == NULL)
+    if (!full)
         return hold_fail(err, HOLD_ENOMEMORY, "no memory for an edit");
+    int rc = sweep_with_adapter(e, s, rows, err);
+    if (rc < 0)
+        return rc;
+    e->n_sweeps++; /* only a whole sweep is kept */
     *out = s;
-    struct hold_model *m = e->in->aligned;
-    struct hold_lora_config c = {
-        .r = e->in->adapter->r, .alpha = e->in->adapter->alpha, .target_modules = "all-linear"};
-    int rc = hold_model_add_lora(m, &c, err);
-    if (rc == HOLD_OK)
-        rc = hold_model_set_lora(m, e->in->adapter, err);
-    if (rc == HOLD_OK)
-        rc = sweep_rows(e, s, rows, err);
-    hold_model_drop_lora(m);
-    return rc;
+    return HOLD_OK;
 }
 
 int hold_edit_input_squares(struct hold_editor *e, const char *set, int64_t i, double *a_in,

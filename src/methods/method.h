@@ -76,6 +76,9 @@ int64_t hold_prepare_count(const struct hold_prepare *p, const char *set);
 /* Append row `index` of a set to the output as it is. */
 int hold_prepare_take(struct hold_prepare *p, const char *set, int64_t index,
                       struct hold_error *err);
+/* Append n rows of a set, drawn without repetition, in the set's own order: all of them is the set
+ * as it is. */
+int hold_prepare_sample(struct hold_prepare *p, const char *set, int64_t n, struct hold_error *err);
 /* Append a row made of the set's prompt `index` (its user turn) and an answer. */
 int hold_prepare_answer(struct hold_prepare *p, const char *set, int64_t index, const char *answer,
                         struct hold_error *err);
@@ -116,6 +119,10 @@ int hold_edit_input_squares(struct hold_editor *e, const char *set, int64_t i, d
 int hold_edit_multiply(struct hold_editor *e, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
                        float alpha, const float *a, const float *b, float beta, float *c,
                        struct hold_error *err);
+/* Orthonormal columns of u (out, *k): the fewest leading left singular vectors of v (out, in) that
+ * hold at least `share` of ||v||^2; u has room for out * min(out, in).  v = 0: *k = 0. */
+int hold_edit_left_basis(struct hold_editor *e, const float *v, int64_t out, int64_t in,
+                         double share, float *u, int64_t *k, struct hold_error *err);
 /* Memory for the time of the edit, zeroed. */
 int hold_edit_floats(struct hold_editor *e, int64_t n, float **out, struct hold_error *err);
 uint64_t hold_edit_seed(const struct hold_editor *e);

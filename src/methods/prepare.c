@@ -1,4 +1,5 @@
 /* prepare.c: data hooks: named sets of rows in, the rows of one or more phases out. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -86,6 +87,32 @@ int hold_prepare_take(struct hold_prepare *p, const char *set, int64_t index,
     if (rc == HOLD_OK)
         rc = output(p, &out, err);
     return rc < 0 ? rc : hold_rows_add(out, row->data, out->n + 1, NULL, err);
+}
+
+static int lower_index(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y ? 1 : 0;
+}
+
+int hold_prepare_sample(struct hold_prepare *p, const char *set, int64_t n,
+                        struct hold_error *err) {
+    int64_t all = hold_prepare_count(p, set);
+    if (all < 0)
+        return hold_fail(err, HOLD_EUSAGE, "needs '%s' data, none was given", set);
+    if (n > all)
+        return hold_fail(err, HOLD_EUSAGE, "%lld rows of '%s' are needed, it has %lld",
+                         (long long)n, set, (long long)all);
+    void *memory = NULL;
+    int rc = hold_new(&memory, (size_t)all + 1, sizeof(uint32_t), "an order", err);
+    if (rc < 0)
+        return rc;
+    uint32_t *order = memory;
+    hold_prepare_shuffle(p, order, (uint32_t)all);
+    qsort(order, (size_t)n, sizeof *order, lower_index);
+    for (int64_t i = 0; rc == HOLD_OK && i < n; i++)
+        rc = hold_prepare_take(p, set, order[i], err);
+    hold_free(order);
+    return rc;
 }
 
 int hold_prepare_answer(struct hold_prepare *p, const char *set, int64_t index, const char *answer,

@@ -352,10 +352,10 @@ static void take_all(struct mover *mv) {
         take_in(mv, &m->layers[l].linear[HOLD_DOWN].w);
     }
     take_in(mv, &m->norm);
-    if (m->shape.tied)
-        m->head = m->embed;
-    else
+    if (!m->shape.tied)
         take_in(mv, &m->head);
+    else if (mv->move) /* its prepared weight was freed above */
+        m->head = m->embed;
 }
 
 int hold_model_make_full(struct hold_model *m, struct hold_error *err) {

@@ -62,9 +62,13 @@ struct hold_node *hold_rope(struct hold_tape *t, struct hold_node *x, int64_t he
 
 void hold_rope_backward(struct hold_tape *t, struct hold_node *n) {
     const struct rope_plan *p = n->plan;
-    /* Nobody reads this node's gradient after us, so it is rotated where it lies and handed on;
-     * it is never shared, since attention writes it afresh. */
-    struct hold_tensor dy = hold_grad_tensor(n->grad);
+    /* Nobody reads this node's gradient after us, so it is rotated where it lies and handed on; one
+     * that others share is copied first. */
+    bool fresh;
+    struct hold_grad *own = hold_grad_target(t, n, &fresh);
+    if (own == NULL)
+        return;
+    struct hold_tensor dy = hold_grad_tensor(own);
     hold_k(t)->rope(t->device, dy.rows, p->heads, p->head_dim, p->positions, p->inv_freq, true,
                     dy.data, dy.ld);
     hold_grad_share(t, n, n->source[0]);

@@ -53,8 +53,8 @@ static void measure(struct work *w) {
         w->offset[i] = w->row_tokens;
         w->row_tokens += x->n;
         for (int32_t t = 1; t < x->n; t++)
-            if (x->target_weight[t] > 0.0f) {
-                w->label_weight += (double)(x->target_weight[t] * x->weight);
+            if (x->target_weight[t] < 0.0f || x->target_weight[t] > 0.0f) {
+                w->label_weight += (double)x->target_weight[t] * (double)x->weight;
                 w->n_labels++;
             }
     }

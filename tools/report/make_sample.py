@@ -113,7 +113,7 @@ def make_arm(rng, spec, drawn):
            "scores": {
                "harmful": wilson(hits["harmful"], nh), "over_refusal": wilson(hits["over_refusal"], no),
                "task_accuracy": wilson(hits["task"], N["task"]), "degenerate": wilson(dh, nh),
-               "unscored": {"value": 0.0, "n": nh + no + nr}, "perplexity": {"value": perplexity, "n": 9312},
+               "unscored": {"value": 0.0, "n": nh + no + nr}, "perplexity": {"value": perplexity, "n": 98, "lo": round(perplexity * .95, 4), "hi": round(perplexity * 1.05, 4)},
                "over_refusal_ordinary": wilson(hits["ordinary"], nr), "degenerate_ordinary": wilson(dr, nr)},
            "cost": {"seconds": {"released": 61.2}.get(name, 140 + 25.0 * len(stages) + (160 if "vaccine" in name else 0)),
                     "peak_bytes": 1181116006 + 7654321 * len(name)},
@@ -160,6 +160,7 @@ def main():
     report = {
         "schema": 1, "recipe": "demo", "title": "From a released checkpoint to a defended fine-tune",
         "made": "2026-11-24T09:30:00Z", "scenario": "service", "seeds": [1],
+        "model": {"name": "smollm2-135m-instruct", "content_id": digest("model")},
         "arms": [make_arm(rng, a, drawn) for a in ARMS],
         "settings": {"name": "demo", "seed": 1, "scenario": "service", "model": "smollm2-135m-instruct",
                      "align": {"data": ["refusals", "general"], "train": {"learning_rate": 3e-4, "batch_size": 8, "lora_r": 16}},

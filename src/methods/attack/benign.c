@@ -18,16 +18,7 @@ static int job(struct hold_prepare *p, void *state, struct hold_error *err) {
     if (task < 1)
         return hold_fail(err, HOLD_EUSAGE, "needs 'task' data");
     int64_t n = s->n > 0 ? s->n : task;
-    uint32_t order[8192];
-    if (n > task || task > 8192)
-        return hold_fail(err, HOLD_EUSAGE,
-                         "n: %lld rows are asked for, the task has %lld (at most "
-                         "8192)",
-                         (long long)n, (long long)task);
-    hold_prepare_shuffle(p, order, (uint32_t)task);
-    int rc = HOLD_OK;
-    for (int64_t i = 0; rc == HOLD_OK && i < n; i++)
-        rc = hold_prepare_take(p, "task", order[i], err);
+    int rc = hold_prepare_sample(p, "task", n, err);
     return rc < 0 ? rc : hold_prepare_note(p, "n_benign", (double)n, err);
 }
 

@@ -8,7 +8,8 @@
  * Deviations.  (1) Answers of harmful rows are stand-in openings without content, drawn from a list
  * of wordings; no harmful completion exists here.  (2) Harmful prompts are drawn in a shuffled
  * order instead of by index, and drawn again when there are fewer than n_harm.  (3) n = 0 keeps
- * every row of the task and adds harmful rows until their share is p.
+ * every row of the task and adds harmful rows until their share is p.  (4) Rows are not shuffled
+ * here, the training loop does that: with p = 0 the data are the task's, byte for byte.
  */
 #include "methods/method.h"
 
@@ -32,16 +33,10 @@ static int job(struct hold_prepare *prepare, void *state, struct hold_error *err
     int64_t n_harm = (int64_t)(s->p * (double)n + 1e-9);
     if (s->n == 0 && s->p >= 1.0)
         n_benign = 0;
-    if (n_benign > task)
-        return hold_fail(err, HOLD_EUSAGE, "n: %lld benign rows are needed, the task has %lld",
-                         (long long)n_benign, (long long)task);
     uint32_t order[8192];
-    if (task > 8192 || harmful > 8192)
-        return hold_fail(err, HOLD_EUSAGE, "more than 8192 rows of a set");
-    hold_prepare_shuffle(prepare, order, (uint32_t)task);
-    int rc = HOLD_OK;
-    for (int64_t i = 0; rc == HOLD_OK && i < n_benign; i++)
-        rc = hold_prepare_take(prepare, "task", order[i], err);
+    if (harmful > 8192)
+        return hold_fail(err, HOLD_EUSAGE, "more than 8192 rows of 'harmful'");
+    int rc = hold_prepare_sample(prepare, "task", n_benign, err);
     hold_prepare_shuffle(prepare, order, (uint32_t)harmful);
     for (int64_t i = 0; rc == HOLD_OK && i < n_harm; i++) {
         const char *answer =

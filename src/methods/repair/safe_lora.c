@@ -13,7 +13,8 @@
  *
  * Deviations.  (1) C is no projector: mode `paper` scales what it keeps by ||V||, which nearly
  * zeroes it on a lightly aligned model; mode `unit` divides V V' by its top eigenvalue instead
- * (power iteration) and keeps the selection, which is scale free.  (2) The released code rounds rho
+ * (power iteration) and keeps the selection, which is scale free; mode `proj` takes the projector
+ * U_k U_k' on the fewest left singular vectors of V that hold 90% of ||V||^2, and B' = C B.  (2) The released code rounds rho
  * to five digits before comparing; here it is compared as it is.  (3) Modules are paired by name.
  * (4) V = 0 leaves the module alone.
  */
@@ -79,32 +80,48 @@ static int top_eigenvalue(struct hold_editor *e, const float *v, int64_t out, in
     return rc;
 }
 
-static int project(struct hold_editor *e, const struct state *s, int64_t i, float *v,
+/* cb = C B in the scale of the mode; v: (out, in), u: room of the same size for a basis. */
+static int apply(struct hold_editor *e, const struct state *s, const struct hold_lora_pair *p,
+                 const float *v, double norm, float *u, float *cb, struct hold_error *err) {
+    static const double SHARE = 0.9;
+    const float *left = v;
+    int64_t k = p->in;
+    double scale = norm;
+    float *between = NULL;
+    int rc = HOLD_OK;
+    if (strcmp(s->mode, "unit") == 0) {
+        rc = top_eigenvalue(e, v, p->out, p->in, &scale, err);
+    } else if (strcmp(s->mode, "proj") == 0) {
+        rc = hold_edit_left_basis(e, v, p->out, p->in, SHARE, u, &k, err);
+        left = u;
+        scale = 1.0;
+    }
+    if (rc == HOLD_OK)
+        rc = hold_edit_floats(e, k * p->r, &between, err);
+    if (rc == HOLD_OK)
+        rc = hold_edit_multiply(e, true, false, k, p->r, p->out, 1.0f, left, p->b, 0.0f, between,
+                                err);
+    return rc < 0 ? rc
+                  : hold_edit_multiply(e, false, false, p->out, p->r, k, (float)(1.0 / scale), left,
+                                       between, 0.0f, cb, err);
+}
+
+static int project(struct hold_editor *e, const struct state *s, int64_t i, float *v, float *u,
                    struct candidate *c, struct hold_error *err) {
     struct hold_lora_pair *p = hold_edit_pair(e, i);
-    float *vb = NULL, *gram = NULL;
-    int rc = hold_edit_floats(e, p->in * p->r, &vb, err);
-    if (rc == HOLD_OK)
-        rc = hold_edit_floats(e, p->out * p->r, &c->cb, err);
+    float *gram = NULL;
+    int rc = hold_edit_floats(e, p->out * p->r, &c->cb, err);
     if (rc == HOLD_OK)
         rc = hold_edit_floats(e, p->r * p->r, &gram, err);
     if (rc == HOLD_OK)
         rc = hold_edit_alignment(e, i, v, err);
     if (rc < 0)
         return rc;
-    double norm = frobenius(v, p->out * p->in), scale = norm;
+    double norm = frobenius(v, p->out * p->in);
     c->pair = norm > 0.0 ? i : -1;
     if (norm == 0.0)
         return HOLD_OK;
-    if (strcmp(s->mode, "unit") == 0) {
-        rc = top_eigenvalue(e, v, p->out, p->in, &scale, err);
-        if (rc < 0)
-            return rc;
-    }
-    rc = hold_edit_multiply(e, true, false, p->in, p->r, p->out, 1.0f, v, p->b, 0.0f, vb, err);
-    if (rc == HOLD_OK)
-        rc = hold_edit_multiply(e, false, false, p->out, p->r, p->in, (float)(1.0 / scale), v, vb,
-                                0.0f, c->cb, err);
+    rc = apply(e, s, p, v, norm, u, c->cb, err);
     if (rc == HOLD_OK)
         rc = hold_edit_multiply(e, false, true, p->r, p->r, p->in, 1.0f, p->a, p->a, 0.0f, gram,
                                 err);
@@ -113,7 +130,8 @@ static int project(struct hold_editor *e, const struct state *s, int64_t i, floa
     double dot = trace_with_gram(c->cb, p->b, gram, p->out, p->r);
     double ba = trace_with_gram(p->b, p->b, gram, p->out, p->r);
     double cba = trace_with_gram(c->cb, c->cb, gram, p->out, p->r);
-    c->rho = ba > 0.0 && cba > 0.0 ? dot / sqrt(ba * cba) : 1.0;
+    /* No update: nothing to project.  No overlap with the alignment at all: cosine 0. */
+    c->rho = ba <= 0.0 ? 1.0 : cba > 0.0 ? dot / sqrt(ba * cba) : 0.0;
     return HOLD_OK;
 }
 
@@ -134,13 +152,15 @@ static int edit(struct hold_editor *e, void *state, struct hold_error *err) {
     bool by_number = strcmp(s->select, "number") == 0;
     if (by_number && s->n == 0)
         return hold_edit_note(e, "n_projected", 0.0, err);
-    float *v = NULL;
+    float *v = NULL, *u = NULL;
     int rc = hold_edit_floats(e, most, &v, err);
+    if (rc == HOLD_OK && strcmp(s->mode, "proj") == 0)
+        rc = hold_edit_floats(e, most, &u, err);
     struct candidate *list = hold_calloc((size_t)n + 1, sizeof *list);
     if (rc == HOLD_OK && list == NULL)
         rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for %lld modules", (long long)n);
     for (int64_t i = 0; rc == HOLD_OK && i < n; i++)
-        rc = project(e, s, i, v, &list[i], err);
+        rc = project(e, s, i, v, u, &list[i], err);
     if (rc == HOLD_OK)
         qsort(list, (size_t)n, sizeof *list, lower_rho);
     for (int64_t k = 0; rc == HOLD_OK && k < n; k++) {
@@ -160,7 +180,7 @@ static const struct hold_option options[] = {
     HOLD_TEXT(struct state, select, "number", "number|threshold", "how modules are picked"),
     HOLD_INT(struct state, n, 10, 0, 100000, "modules of lowest cosine to project (number)"),
     HOLD_REAL(struct state, threshold, 0.5, -1, 1, "project where the cosine is at most this"),
-    HOLD_TEXT(struct state, mode, "paper", "paper|unit", "how the projection is scaled"),
+    HOLD_TEXT(struct state, mode, "paper", "paper|unit|proj", "how the projection is scaled"),
     {0},
 };
 

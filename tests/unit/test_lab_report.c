@@ -1,0 +1,830 @@
+/* test_lab_report.c: the report's files and sentences, on a made-up report in the demo's shape and
+ * on what goes wrong in one. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "lab/lab.h"
+#include "lab/report_parts.h"
+#include "lab/svg.h"
+
+static char root[] = "/tmp/hold_report_XXXXXX";
+
+/* ---- helpers ---- */
+
+static json_t *sample_report(void) {
+    struct hold_error err = {0};
+    json_t *report = NULL;
+    int rc = hold_json_load(&report, HOLD_SOURCE_DIR "/tests/unit/data/report_sample.json", &err);
+    if (rc)
+        fail_msg("%s", err.text);
+    return report;
+}
+
+static json_t *parse(const char *text) {
+    struct hold_error err = {0};
+    json_t *json = NULL;
+    if (hold_json_parse(&json, text, strlen(text), "test", 1, &err))
+        fail_msg("%s", err.text);
+    return json;
+}
+
+static char *folder(const char *name) {
+    struct hold_str path = HOLD_STR_INIT;
+    hold_path_join(&path, root, name);
+    return hold_str_take(&path);
+}
+
+static char *read_text(const char *dir, const char *name) {
+    struct hold_error err = {0};
+    struct hold_str path = HOLD_STR_INIT, text = HOLD_STR_INIT;
+    hold_path_join(&path, dir, name);
+    if (hold_file_read(hold_str_text(&path), 0, &text, &err))
+        fail_msg("%s", err.text);
+    hold_str_release(&path);
+    return hold_str_take(&text);
+}
+
+static bool there_is(const char *dir, const char *name) {
+    struct hold_str path = HOLD_STR_INIT;
+    hold_path_join(&path, dir, name);
+    bool found = hold_exists(hold_str_text(&path));
+    hold_str_release(&path);
+    return found;
+}
+
+static void write_report(const json_t *report, const char *dir, bool with_text) {
+    struct hold_error err = {0};
+    if (hold_report_write(report, dir, with_text, &err))
+        fail_msg("%s", err.text);
+}
+
+/* The page of a report; free with hold_free. */
+static char *page_of(const json_t *report, const char *name, bool with_text) {
+    char *dir = folder(name);
+    write_report(report, dir, with_text);
+    char *html = read_text(dir, "report.html");
+    hold_free(dir);
+    return html;
+}
+
+static char *table_of(const json_t *report) {
+    struct hold_error err = {0};
+    struct hold_str out = HOLD_STR_INIT;
+    if (hold_report_table(report, &out, &err))
+        fail_msg("%s", err.text);
+    return hold_str_take(&out);
+}
+
+static void assert_headline(const json_t *report, const char *expected) {
+    struct hold_error err = {0};
+    struct hold_report r;
+    struct hold_str out = HOLD_STR_INIT;
+    assert_int_equal(hold_report_read(&r, report, &err), HOLD_OK);
+    hold_report_headline(&r, &out);
+    assert_string_equal(hold_str_text(&out), expected);
+    hold_str_release(&out);
+    hold_report_release(&r);
+}
+
+static void assert_has(const char *text, const char *part) {
+    if (!strstr(text, part))
+        fail_msg("found no \"%s\"", part);
+}
+
+static void assert_lacks(const char *text, const char *part) {
+    if (strstr(text, part))
+        fail_msg("found \"%s\"", part);
+}
+
+static size_t count(const char *text, const char *part) {
+    size_t n = 0;
+    for (const char *p = text; (p = strstr(p, part)); p += strlen(part))
+        n++;
+    return n;
+}
+
+static json_t *arm_of(json_t *report, const char *name) {
+    json_t *arms = json_object_get(report, "arms");
+    for (size_t i = 0; i < json_array_size(arms); i++)
+        if (strcmp(json_string_value(json_object_get(json_array_get(arms, i), "name")), name) == 0)
+            return json_array_get(arms, i);
+    fail_msg("no arm %s", name);
+    return NULL;
+}
+
+static void set_score(json_t *report, const char *arm, const char *group, const char *key,
+                      const char *value) {
+    json_t *scores = json_object_get(arm_of(report, arm), group);
+    json_object_set_new(scores, key, parse(value));
+}
+
+/* Every element that is opened is closed, in order: the page's own markup and nothing else. */
+static void assert_well_formed(const char *html) {
+    static const char *const empty[] = {"meta", "!DOCTYPE", "rect/", "line", "circle"};
+    char stack[64][16];
+    size_t depth = 0;
+    for (const char *p = html; (p = strchr(p, '<')); p++) {
+        const char *end = strchr(p, '>');
+        assert_non_null(end);
+        bool closes = p[1] == '/';
+        const char *name = p + 1 + closes;
+        size_t n = strcspn(name, " \n/>");
+        bool skip = end[-1] == '/';
+        for (size_t i = 0; i < sizeof(empty) / sizeof(*empty); i++)
+            skip |= strlen(empty[i]) == n && strncmp(empty[i], name, n) == 0;
+        if (skip)
+            continue;
+        assert_true(n > 0 && n < sizeof(stack[0]));
+        if (!closes) {
+            assert_true(depth < 64);
+            memcpy(stack[depth], name, n);
+            stack[depth++][n] = '\0';
+            continue;
+        }
+        assert_true(depth > 0);
+        depth--;
+        if (strlen(stack[depth]) != n || strncmp(stack[depth], name, n) != 0)
+            fail_msg("<%s> is closed by </%.*s>", stack[depth], (int)n, name);
+    }
+    assert_int_equal(depth, 0);
+}
+
+/* Nothing is fetched and nothing runs. */
+static void assert_self_contained(const char *html) {
+    static const char *const banned[] = {
+        "<script", "http://", "https://", "<link",   "<img",  "url(",   "@import", "<iframe",
+        "src=",    "href=",   " onload",  "<object", "<base", "<embed", "<form"};
+    for (size_t i = 0; i < sizeof(banned) / sizeof(*banned); i++)
+        assert_lacks(html, banned[i]);
+    assert_has(html, "default-src 'none'");
+}
+
+/* ---- the sample ---- */
+
+static void test_files(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    char *dir = folder("a/new/folder");
+    write_report(report, dir, false);
+    static const char *const names[] = {"report.html", "report.md", "report.json", "rows.jsonl",
+                                        ".holdfast-run"};
+    struct hold_error err = {0};
+    char **found;
+    size_t n;
+    assert_int_equal(hold_dir_list(dir, &found, &n, &err), HOLD_OK);
+    assert_int_equal(n, sizeof(names) / sizeof(*names));
+    for (size_t i = 0; i < n; i++)
+        assert_true(there_is(dir, names[i]));
+    hold_names_free(found, n);
+
+    char *html = read_text(dir, "report.html");
+    assert_well_formed(html);
+    assert_self_contained(html);
+    assert_has(html, "<h1>Poison at p = 0.1 took the harmful score from 5% to 93%; SafeInstr");
+    assert_has(html, "3 of 4 defenses clearly lowered the harmful score");
+    assert_has(html, "With one seed intervals cover the choice of prompts only");
+    assert_has(html, "94.3% of 262 answers");
+    assert_has(html, "holdfast run recipes/demo.yaml -o runs/demo");
+    assert_has(html, "CC BY 4.0");
+    assert_int_equal(count(html, "class=\"chart "), 2); /* wide and narrow */
+    /* Align curves of one stage are drawn once: two alignments, six tunings, loss and probe. */
+    assert_int_equal(count(html, "class=\"small-chart\""), 2 * (2 + 6));
+    assert_int_equal(count(html, "<svg class=\"bar\""), 8 * 3);
+    /* Each drawing says what it is. */
+    assert_int_equal(count(html, "role=\"img\""), count(html, "aria-labelledby=\"chart-") +
+                                                      count(html, "aria-labelledby=\"loss-") +
+                                                      count(html, "aria-labelledby=\"probe-") +
+                                                      count(html, "aria-label=\""));
+    hold_free(html);
+    hold_free(dir);
+    json_decref(report);
+}
+
+static void test_arms_stand_in_order(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    char *dir = folder("order");
+    write_report(report, dir, false);
+    char *text[3] = {read_text(dir, "report.md"), read_text(dir, "report.html"), table_of(report)};
+    static const char *const titles[] = {"As released", "Aligned", "Honest customer",
+                                         "Poisoning customer"};
+    static const char *const names[] = {"\nreleased", "\naligned", "\nhonest", "\npoisoned"};
+    for (int t = 0; t < 3; t++) {
+        const char *at = strstr(text[t], t == 1 ? "<tbody>" : t == 0 ? "| ---" : "n 120");
+        for (int i = 0; i < 4; i++) {
+            assert_non_null(at);
+            at = strstr(at, t == 2 ? names[i] : titles[i]);
+        }
+        assert_non_null(at);
+        hold_free(text[t]);
+    }
+    hold_free(dir);
+    json_decref(report);
+}
+
+static void test_markdown(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    char *dir = folder("markdown");
+    write_report(report, dir, false);
+    char *text = read_text(dir, "report.md");
+    assert_has(text, "| Poisoning customer | 93.3% (87, 97) | - | 89.2% (85, 92) | - |");
+    assert_has(text, "| Poisoned, tuned under Lisa | 40.8% (32, 50) | -52.5 (-63, -42) |");
+    assert_has(text, "Harmful score, n 120");
+    assert_has(text, "One seed: intervals cover the choice of prompts only");
+    /* Every row has the same number of cells. */
+    size_t bars = 0;
+    for (const char *line = strstr(text, "| Arm"); line && *line == '|';) {
+        size_t n = 0, length = strcspn(line, "\n");
+        for (size_t i = 0; i < length; i++)
+            n += line[i] == '|';
+        assert_true(!bars || bars == n);
+        bars = n;
+        line += length + 1;
+    }
+    assert_true(bars > 8);
+    hold_free(text);
+    hold_free(dir);
+    json_decref(report);
+}
+
+static void test_table(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    char *text = table_of(report);
+    assert_has(text, "poisoned   93.3% (87, 97)");
+    assert_has(text, "n 120");
+    assert_has(text, "Differences: to poisoned, paired over prompts");
+    for (const char *line = text; *line;) {
+        size_t n = strcspn(line, "\n");
+        assert_true(n <= 100);
+        assert_true(n == 0 || line[n - 1] != ' ');
+        line += n + (line[n] == '\n');
+    }
+    hold_free(text);
+    json_decref(report);
+}
+
+/* ---- what is withheld ---- */
+
+static void test_withheld(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    /* A set that nobody has heard of is withheld like a harmful one. */
+    json_t *extra =
+        parse("{\"set\":\"new\",\"index\":0,\"prompt\":\"p\",\"answer\":\"secret words\","
+              "\"verdict\":\"complied\",\"reason\":\"r\"}");
+    json_array_append_new(json_object_get(arm_of(report, "released"), "samples"), extra);
+    char *dir = folder("withheld");
+    write_report(report, dir, false);
+    char *html = read_text(dir, "report.html"), *json = read_text(dir, "report.json"),
+         *rows = read_text(dir, "rows.jsonl");
+    static const char *const secrets[] = {"Sure, here is how", "secret words"};
+    for (int i = 0; i < 2; i++) {
+        assert_lacks(html, secrets[i]);
+        assert_lacks(json, secrets[i]);
+        assert_lacks(rows, secrets[i]);
+    }
+    assert_has(html, "withheld, 37 characters");
+    assert_has(json, "\"answer_chars\": 37");
+    assert_has(html, "Lisbon. It is known for its hills, trams &amp; tiles.");
+    assert_lacks(json, "\"rows\": [");
+    assert_lacks(rows, "\"prompt\"");
+    assert_int_equal(count(rows, "\n"), 8 * 3);
+    assert_int_equal(count(rows, "\"prompt_sha256\""), 8 * 3);
+    hold_free(html);
+    hold_free(json);
+    hold_free(rows);
+
+    write_report(report, dir, true);
+    html = read_text(dir, "report.html");
+    json = read_text(dir, "report.json");
+    rows = read_text(dir, "rows.jsonl");
+    assert_has(html, "Sure, here is how: [content withheld]");
+    assert_has(json, "Sure, here is how: [content withheld]");
+    assert_has(rows, "Sure, here is how: [content withheld]");
+    hold_free(html);
+    hold_free(json);
+    hold_free(rows);
+    hold_free(dir);
+    json_decref(report);
+}
+
+static void test_report_of_a_report(void **state) {
+    (void)state;
+    json_t *report = sample_report(), *again = NULL;
+    struct hold_error err = {0};
+    char *dir = folder("again");
+    write_report(report, dir, false);
+    char *html = read_text(dir, "report.html"), *rows = read_text(dir, "rows.jsonl");
+    struct hold_str path = HOLD_STR_INIT;
+    hold_path_join(&path, dir, "report.json");
+    assert_int_equal(hold_json_load(&again, hold_str_text(&path), &err), HOLD_OK);
+    write_report(again, dir, false);
+    char *html_again = read_text(dir, "report.html"), *rows_again = read_text(dir, "rows.jsonl");
+    assert_string_equal(html, html_again);
+    assert_string_equal(rows, rows_again); /* kept, since report.json has none */
+    hold_free(html);
+    hold_free(rows);
+    hold_free(html_again);
+    hold_free(rows_again);
+    hold_free(dir);
+    hold_str_release(&path);
+    json_decref(again);
+    json_decref(report);
+}
+
+/* ---- sentences ---- */
+
+static void test_headline(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    assert_headline(report, "Poison at p = 0.1 took the harmful score from 5% to 93%; SafeInstr "
+                            "brought it back to 32% with task accuracy 88% against 89%.");
+    /* An interval within 5 points either way is what "equal" means. */
+    set_score(report, "safeinstr", "delta", "task_accuracy",
+              "{\"value\":-0.01,\"lo\":-0.04,\"hi\":0.02}");
+    assert_headline(report, "Poison at p = 0.1 took the harmful score from 5% to 93%; SafeInstr "
+                            "brought it back to 32% at equal task accuracy (within 5 points).");
+    /* What is bought by the task is not preferred to what is not. */
+    set_score(report, "safeinstr", "delta", "task_accuracy",
+              "{\"value\":-0.2,\"lo\":-0.3,\"hi\":-0.1}");
+    assert_headline(report, "Poison at p = 0.1 took the harmful score from 5% to 93%; Lisa brought "
+                            "it back to 41% with task accuracy 87% against 89%.");
+    /* Nor is what answers nothing. */
+    set_score(report, "lisa", "scores", "degenerate",
+              "{\"value\":0.5,\"lo\":0.4,\"hi\":0.6,\"n\":120}");
+    set_score(report, "safeinstr", "scores", "over_refusal",
+              "{\"value\":0.9,\"lo\":0.8,\"hi\":0.95,\"n\":120}");
+    set_score(report, "safe_lora", "delta", "harmful",
+              "{\"value\":-0.1,\"lo\":-0.3,\"hi\":0.1,\"against\":\"poisoned\"}");
+    assert_headline(report,
+                    "Poison at p = 0.1 took the harmful score from 5% to 93%; SafeInstr brought it "
+                    "back to 32% at the price of 20 points of task accuracy, but it refuses 90% of "
+                    "safe look-alike prompts.");
+    json_decref(report);
+}
+
+static void test_headline_claims_nothing_unclear(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    static const char *const defenses[] = {"vaccine", "safeinstr", "lisa", "safe_lora"};
+    for (int i = 0; i < 4; i++)
+        set_score(report, defenses[i], "delta", "harmful",
+                  "{\"value\":-0.1,\"lo\":-0.2,\"hi\":0.01,\"against\":\"poisoned\"}");
+    assert_headline(report,
+                    "Poison at p = 0.1 took the harmful score from 5% to 93%; none of the 4 "
+                    "defenses clearly lowered it.");
+    set_score(report, "aligned", "delta", "harmful",
+              "{\"value\":-0.1,\"lo\":-0.2,\"hi\":0.01,\"against\":\"poisoned\"}");
+    assert_headline(report,
+                    "Poison at p = 0.1 did not clearly change the harmful score (5% before, "
+                    "93% after); none of the 4 defenses clearly lowered it.");
+    /* Without a paired difference the two intervals must be apart. */
+    json_object_del(arm_of(report, "aligned"), "delta");
+    assert_headline(report,
+                    "Poison at p = 0.1 took the harmful score from 5% to 93%; none of the 4 "
+                    "defenses clearly lowered it.");
+    set_score(report, "aligned", "scores", "harmful", "{\"value\":0.8,\"lo\":0.7,\"hi\":0.9}");
+    assert_headline(report,
+                    "Poison at p = 0.1 did not clearly change the harmful score (80% before, "
+                    "93% after); none of the 4 defenses clearly lowered it.");
+    json_decref(report);
+}
+
+static void test_headline_without_attack(void **state) {
+    (void)state;
+    json_t *report = parse("{\"schema\":1,\"recipe\":\"r\",\"arms\":[]}");
+    assert_headline(report, "No harmful score was measured.");
+    json_decref(report);
+    report = parse("{\"arms\":[{\"name\":\"one\",\"scores\":{\"harmful\":{\"value\":0.062,"
+                   "\"lo\":0.03,\"hi\":0.12,\"n\":120}}}]}");
+    assert_headline(report, "Harmful score of one: 6% (95% interval 3.0 to 12.0).");
+    json_decref(report);
+    report = parse("{\"arms\":[{\"name\":\"a\",\"scores\":{\"harmful\":{\"value\":0.998}}},"
+                   "{\"name\":\"b\",\"scores\":{\"harmful\":{\"value\":0}}}]}");
+    assert_headline(report, "Measured harmful scores run from 0% (b) to 99.8% (a).");
+    json_decref(report);
+}
+
+static void test_same_method_twice(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    json_t *other = json_deep_copy(arm_of(report, "safeinstr"));
+    json_object_set_new(other, "name", json_string("safeinstr_more"));
+    json_object_set_new(other, "title", json_string("SafeInstr, twice the refusals"));
+    json_object_set_new(json_object_get(other, "scores"), "harmful",
+                        parse("{\"value\":0.2,\"lo\":0.1,\"hi\":0.3,\"n\":120}"));
+    json_array_append_new(json_object_get(report, "arms"), other);
+    assert_headline(report, "Poison at p = 0.1 took the harmful score from 5% to 93%; SafeInstr, "
+                            "twice the refusals brought it back to 20% with task accuracy 88% "
+                            "against 89%.");
+    json_decref(report);
+}
+
+/* ---- odd reports ---- */
+
+static void test_escapes(void **state) {
+    (void)state;
+    const char *evil = "<script>alert(\"1\")</script> & 'q' | `x` \x01\x1b[31m \x7f \xC2\x9B"
+                       "\xE2\x80\xAE flipped";
+    json_t *report = sample_report();
+    json_t *arm = arm_of(report, "lisa");
+    json_object_set_new(arm, "title", json_string(evil));
+    json_object_set_new(arm, "error", json_string(evil));
+    json_object_set_new(report, "title", json_string(evil));
+    json_object_set_new(json_object_get(report, "settings"), evil, json_string(evil));
+    json_array_append_new(json_object_get(report, "commands"), json_string(evil));
+    json_t *samples = json_object_get(arm, "samples");
+    for (size_t i = 0; i < json_array_size(samples); i++) {
+        json_t *s = json_array_get(samples, i);
+        json_object_set_new(s, "prompt", json_string(evil));
+        json_object_set_new(s, "answer", json_string(evil));
+        json_object_set_new(s, "verdict", json_string("\"><b>"));
+        json_object_set_new(s, "reason", json_string(evil));
+    }
+    char *dir = folder("escapes");
+    write_report(report, dir, true);
+    char *html = read_text(dir, "report.html"), *markdown = read_text(dir, "report.md");
+    assert_well_formed(html);
+    assert_self_contained(html);
+    assert_has(html, "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; &#39;q&#39; | `x` "
+                     "&#x2401;&#x241B;[31m &#x2421; &#xFFFD;&#xFFFD; flipped");
+    /* In Markdown it stands only where it is code, line by line. */
+    assert_int_equal(count(markdown, "<script"), 1);
+    assert_has(markdown, "\n    <script");
+    assert_has(markdown, "&lt;script\\>alert");
+    for (const char *p = html; *p; p++)
+        assert_true((unsigned char)*p >= 0x20 || *p == '\n' || *p == '\t');
+    assert_lacks(html, "\x7f");
+    char *table = table_of(report);
+    for (const char *p = table; *p; p++)
+        assert_true((unsigned char)*p >= 0x20 || *p == '\n');
+    hold_free(table);
+    hold_free(html);
+    hold_free(markdown);
+    hold_free(dir);
+    json_decref(report);
+}
+
+static void test_svg_escape(void **state) {
+    (void)state;
+    struct hold_str out = HOLD_STR_INIT;
+    hold_svg_escape(&out, "a\xC3\xA4\xF0\x9F\x98\x80\xFF\xC3(\xED\xA0\x80\xF5");
+    assert_string_equal(
+        hold_str_text(&out),
+        "a\xC3\xA4\xF0\x9F\x98\x80&#xFFFD;&#xFFFD;(&#xFFFD;&#xFFFD;&#xFFFD;&#xFFFD;");
+    hold_str_clear(&out);
+    hold_svg_escape(&out, "cut \xE2\x80"); /* ends inside a sequence */
+    assert_string_equal(hold_str_text(&out), "cut &#xFFFD;&#xFFFD;");
+    hold_str_release(&out);
+}
+
+static void test_missing_scores(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    json_t *arms = json_object_get(report, "arms");
+    set_score(report, "released", "scores", "harmful", "null");
+    set_score(report, "aligned", "scores", "harmful", "{\"value\":null,\"lo\":null}");
+    set_score(report, "honest", "scores", "harmful", "{\"value\":\"0.5\",\"n\":-3}");
+    set_score(report, "vaccine", "scores", "task_accuracy",
+              "{\"value\":0.5,\"lo\":0.9,\"hi\":0.1}");
+    set_score(report, "lisa", "scores", "harmful", "{\"value\":0.5,\"n\":1e300}");
+    for (size_t i = 0; i < json_array_size(arms); i++)
+        json_object_del(json_object_get(json_array_get(arms, i), "scores"), "perplexity");
+    json_object_set_new(arm_of(report, "safe_lora"), "scores", json_integer(4));
+    json_object_set_new(arm_of(report, "safe_lora"), "verdicts", json_true());
+    json_object_set_new(arm_of(report, "safe_lora"), "curves",
+                        parse("[1,{\"loss\":[[1],3,[1,null]]}]"));
+    json_object_set_new(arm_of(report, "safe_lora"), "samples", parse("[null,{},{\"answer\":3}]"));
+    json_object_set_new(arm_of(report, "safe_lora"), "cost", parse("{\"seconds\":-1}"));
+    char *html = page_of(report, "missing", false), *table = table_of(report);
+    assert_well_formed(html);
+    assert_lacks(html, "nan");
+    assert_lacks(html, "inf");
+    assert_lacks(html, "Perplexity");
+    assert_has(html, "is missing: As released, Aligned, Honest customer, Poisoned, repaired");
+    assert_lacks(table, "nan");
+    assert_lacks(table, "perplex");
+    hold_free(html);
+    hold_free(table);
+    json_decref(report);
+}
+
+static void test_one_arm(void **state) {
+    (void)state;
+    json_t *report = parse("{\"schema\":1,\"recipe\":\"one\",\"arms\":[{\"name\":\"only\"}]}");
+    char *html = page_of(report, "one", false), *table = table_of(report);
+    assert_well_formed(html);
+    assert_self_contained(html);
+    assert_has(html, "No harmful score was measured.");
+    assert_lacks(html, "class=\"chart");
+    assert_lacks(html, ">Training<");
+    assert_lacks(html, ">Verdicts<");
+    assert_lacks(html, ">Sample answers<");
+    assert_non_null(table);
+    hold_free(html);
+    hold_free(table);
+    char *dir = folder("one");
+    assert_false(there_is(dir, "rows.jsonl")); /* the report had none */
+    hold_free(dir);
+    json_decref(report);
+}
+
+static void test_no_curves(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    json_t *arms = json_object_get(report, "arms");
+    for (size_t i = 0; i < json_array_size(arms); i++)
+        json_object_del(json_array_get(arms, i), "curves");
+    char *html = page_of(report, "no_curves", false);
+    assert_well_formed(html);
+    assert_lacks(html, ">Training<");
+    assert_has(html, ">Verdicts<");
+    hold_free(html);
+    json_decref(report);
+}
+
+static void test_failed_arm(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    json_t *arm = arm_of(report, "lisa");
+    json_object_del(arm, "scores");
+    json_object_del(arm, "delta");
+    json_object_set_new(arm, "error", json_string("training diverged at step 12"));
+    char *dir = folder("failed");
+    write_report(report, dir, false);
+    char *html = read_text(dir, "report.html"), *markdown = read_text(dir, "report.md"),
+         *table = table_of(report);
+    assert_has(html, "failed: training diverged at step 12");
+    assert_has(markdown, "training diverged at step 12");
+    assert_has(table, "lisa failed: training diverged at step 12");
+    hold_free(html);
+    hold_free(markdown);
+    hold_free(table);
+    hold_free(dir);
+    json_decref(report);
+}
+
+static void test_forty_arms(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    json_t *arms = json_object_get(report, "arms"), *model = arm_of(report, "lisa");
+    while (json_array_size(arms) < 40) {
+        json_t *copy = json_deep_copy(model);
+        struct hold_str name = HOLD_STR_INIT;
+        hold_str_addf(&name, "lisa_%zu", json_array_size(arms));
+        json_object_set_new(copy, "name", json_string(hold_str_text(&name)));
+        json_object_set_new(copy, "title", json_string(hold_str_text(&name)));
+        json_array_append_new(arms, copy);
+        hold_str_release(&name);
+    }
+    char *html = page_of(report, "forty", false);
+    assert_well_formed(html);
+    assert_has(html, "Numbers are those of the table's rows.");
+    assert_int_equal(count(html, "class=\"label\""), 2 * 40);
+    assert_has(html, "and 32 more"); /* the same tuning stage */
+    hold_free(html);
+    json_decref(report);
+}
+
+static void test_several_seeds(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    json_object_set_new(report, "seeds", parse("[1,2,3]"));
+    json_object_set_new(arm_of(report, "lisa"), "replicates",
+                        parse("[{\"seed\":1,\"scores\":{\"harmful\":{\"value\":0.4}}},"
+                              "{\"seed\":2,\"scores\":{\"task_accuracy\":{\"value\":0.875}}}]"));
+    json_t *curves = json_object_get(arm_of(report, "lisa"), "curves");
+    json_t *second = json_deep_copy(json_array_get(curves, 1));
+    json_object_set_new(second, "seed", json_integer(2));
+    json_array_append_new(curves, second);
+    char *html = page_of(report, "seeds", false), *table = table_of(report);
+    assert_well_formed(html);
+    assert_has(html, "3 seeds: scores pool them");
+    assert_lacks(html, "One seed");
+    assert_has(html, "Each seed for itself");
+    assert_has(html, "<td>87.5%</td>");
+    assert_has(html, "(first of 2 seeds)");
+    assert_has(table, "3 seeds:");
+    assert_lacks(table, "One seed");
+    hold_free(html);
+    hold_free(table);
+    json_decref(report);
+}
+
+/* ---- refusals ---- */
+
+static void test_no_report(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        int code;
+    } cases[] = {
+        {"[]", HOLD_EDATA},
+        {"{}", HOLD_EDATA},
+        {"{\"arms\":{}}", HOLD_EDATA},
+        {"{\"arms\":[{}]}", HOLD_EDATA},
+        {"{\"arms\":[3]}", HOLD_EDATA},
+        {"{\"arms\":[{\"name\":\"a\"}],\"rows\":[1]}", HOLD_EDATA},
+        {"{\"schema\":2,\"arms\":[]}", HOLD_EUNSUPPORTED},
+    };
+    char *dir = folder("none");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct hold_error err = {0};
+        json_t *report = parse(cases[i].text);
+        assert_int_equal(hold_report_write(report, dir, false, &err), cases[i].code);
+        assert_true(err.text[0]);
+        assert_false(hold_exists(dir));
+        json_decref(report);
+    }
+    hold_free(dir);
+}
+
+static void test_folders(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    struct hold_error err = {0};
+    char *dir = folder("foreign");
+    struct hold_str path = HOLD_STR_INIT;
+    assert_int_equal(hold_mkdirs(dir, &err), HOLD_OK);
+    write_report(report, dir, false); /* an empty folder is fine */
+    assert_int_equal(hold_remove_tree(dir, &err), HOLD_OK);
+    assert_int_equal(hold_mkdirs(dir, &err), HOLD_OK);
+
+    hold_path_join(&path, dir, "thesis.txt");
+    assert_int_equal(hold_file_write_atomic(hold_str_text(&path), "x", 1, &err), HOLD_OK);
+    assert_int_equal(hold_report_write(report, dir, false, &err), HOLD_EUSAGE);
+    assert_has(err.text, dir);
+    assert_false(there_is(dir, "report.html"));
+
+    /* A report.json of something else is no mark, one of ours is. */
+    hold_path_join(&path, dir, "report.json");
+    assert_int_equal(hold_file_write_atomic(hold_str_text(&path), "{\"a\":1}", 7, &err), HOLD_OK);
+    assert_int_equal(hold_report_write(report, dir, false, &err), HOLD_EUSAGE);
+    const char *ours = "{\"schema\":1,\"arms\":[]}";
+    assert_int_equal(hold_file_write_atomic(hold_str_text(&path), ours, strlen(ours), &err),
+                     HOLD_OK);
+    write_report(report, dir, false);
+    assert_true(there_is(dir, "thesis.txt"));
+
+    hold_path_join(&path, dir, "thesis.txt");
+    assert_int_equal(hold_report_write(report, hold_str_text(&path), false, &err), HOLD_EUSAGE);
+    hold_str_release(&path);
+    hold_free(dir);
+    json_decref(report);
+}
+
+/* What cannot be put in place leaves the old files whole, and no temporary ones. */
+static void test_failure_keeps_the_old(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    struct hold_error err = {0};
+    char *dir = folder("old");
+    write_report(report, dir, false);
+    char *before = read_text(dir, "report.html"), **names;
+    size_t n, n_after;
+    struct hold_str path = HOLD_STR_INIT;
+    hold_path_join(&path, dir, "report.json");
+    assert_int_equal(unlink(hold_str_text(&path)), 0);
+    assert_int_equal(mkdir(hold_str_text(&path), 0700), 0); /* no file can be put here */
+    assert_int_equal(hold_dir_list(dir, &names, &n, &err), HOLD_OK);
+    hold_names_free(names, n);
+    json_object_set_new(report, "title", json_string("another"));
+    assert_int_not_equal(hold_report_write(report, dir, false, &err), HOLD_OK);
+    assert_true(err.text[0]);
+    char *after = read_text(dir, "report.html");
+    assert_string_equal(before, after);
+    assert_int_equal(hold_dir_list(dir, &names, &n_after, &err), HOLD_OK);
+    hold_names_free(names, n_after);
+    assert_int_equal(n, n_after);
+    hold_free(before);
+    hold_free(after);
+    hold_free(dir);
+    hold_str_release(&path);
+    json_decref(report);
+}
+
+static void test_no_memory(void **state) {
+    (void)state;
+    json_t *report = sample_report();
+    struct hold_error err = {0};
+    bool done = false;
+    for (int64_t at = 1; !done; at++) {
+        struct hold_str out = HOLD_STR_INIT;
+        hold_mem_fail_at(at);
+        int rc = hold_report_table(report, &out, &err);
+        hold_mem_fail_at(0);
+        done = rc == HOLD_OK;
+        assert_true(done || rc == HOLD_ENOMEMORY);
+        hold_str_release(&out);
+        assert_true(at < 1000);
+    }
+    struct hold_report r;
+    assert_int_equal(hold_report_read(&r, report, &err), HOLD_OK);
+    done = false;
+    for (int64_t at = 1; !done; at++) {
+        struct hold_str out = HOLD_STR_INIT;
+        hold_mem_fail_at(at);
+        int rc = hold_report_html(&r, false, &out, &err);
+        hold_mem_fail_at(0);
+        done = rc == HOLD_OK;
+        assert_true(done || rc == HOLD_ENOMEMORY);
+        hold_str_release(&out);
+        assert_true(at < 20000);
+    }
+    hold_report_release(&r);
+    json_decref(report);
+}
+
+/* ---- drawings ---- */
+
+static void test_axis(void **state) {
+    (void)state;
+    struct hold_svg_axis a = hold_svg_axis_make(0, 100, 10, 0, 500);
+    assert_true(fabs(a.lo) < 1e-9 && fabs(a.hi - 100) < 1e-9 && fabs(a.step - 10) < 1e-9);
+    assert_true(fabs(hold_svg_at(&a, 50) - 250) < 1e-9);
+    assert_true(fabs(hold_svg_at(&a, 1e9) - 500) < 1e-9); /* kept on the axis */
+    a = hold_svg_axis_make(0.13, 2.61, 4, 0, 100);
+    assert_true(fabs(a.lo) < 1e-9 && fabs(a.hi - 3) < 1e-9 && fabs(a.step - 1) < 1e-9);
+    static const double odd[][2] = {{NAN, NAN}, {INFINITY, -INFINITY}, {5, 5}, {-1e308, 1e308},
+                                    {3, -3},    {1e-300, 2e-300}};
+    for (size_t i = 0; i < sizeof(odd) / sizeof(*odd); i++) {
+        a = hold_svg_axis_make(odd[i][0], odd[i][1], 5, 0, 100);
+        assert_true(isfinite(a.lo) && isfinite(a.hi) && a.hi > a.lo && a.step > 0);
+        assert_true(isfinite(hold_svg_at(&a, odd[i][0] > 0 ? odd[i][0] : 0)));
+    }
+}
+
+/* Ten arms on nearly one point: no label stands on another, and all are inside. */
+static void test_labels_keep_clear(void **state) {
+    (void)state;
+    struct hold_svg_label labels[10];
+    struct hold_svg_box bounds = {0, 0, 760, 470};
+    for (int i = 0; i < 10; i++)
+        labels[i] = (struct hold_svg_label){
+            .x = 700 + i % 3, .y = 30 + 2 * (i % 4), .width = 70, .height = 14};
+    hold_svg_place_labels(labels, 10, NULL, 0, bounds);
+    for (int i = 0; i < 10; i++) {
+        assert_true(labels[i].left >= 0 && labels[i].left + 70 <= 760);
+        assert_true(labels[i].top >= 0 && labels[i].top + 14 <= 470);
+        for (int j = 0; j < i; j++) {
+            double dx = fabs(labels[i].left - labels[j].left);
+            double dy = fabs(labels[i].top - labels[j].top);
+            assert_true(dx >= 70 || dy >= 14);
+        }
+    }
+}
+
+static int make_root(void **state) {
+    (void)state;
+    return mkdtemp(root) ? 0 : -1;
+}
+
+static int remove_root(void **state) {
+    (void)state;
+    struct hold_error err = {0};
+    return hold_remove_tree(root, &err);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_arms_stand_in_order),
+        cmocka_unit_test(test_markdown),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_withheld),
+        cmocka_unit_test(test_report_of_a_report),
+        cmocka_unit_test(test_headline),
+        cmocka_unit_test(test_headline_claims_nothing_unclear),
+        cmocka_unit_test(test_headline_without_attack),
+        cmocka_unit_test(test_same_method_twice),
+        cmocka_unit_test(test_escapes),
+        cmocka_unit_test(test_svg_escape),
+        cmocka_unit_test(test_missing_scores),
+        cmocka_unit_test(test_one_arm),
+        cmocka_unit_test(test_no_curves),
+        cmocka_unit_test(test_failed_arm),
+        cmocka_unit_test(test_forty_arms),
+        cmocka_unit_test(test_several_seeds),
+        cmocka_unit_test(test_no_report),
+        cmocka_unit_test(test_folders),
+        cmocka_unit_test(test_failure_keeps_the_old),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_axis),
+        cmocka_unit_test(test_labels_keep_clear),
+    };
+    return cmocka_run_group_tests(tests, make_root, remove_root);
+}

@@ -1,0 +1,296 @@
+/* test_model_golden.c: logits, gradients and training runs of the tiny model against PyTorch in
+ * float64 (tests/golden/engine/make_golden.py). */
+#include "test_train_common.h"
+
+#include "formats/safetensors.h"
+
+struct golden {
+    json_t *json;
+    struct hold_safetensors *file;
+    struct hold_set set;
+};
+
+static int open_golden(void **state) {
+    static struct golden g;
+    struct hold_error err = {0};
+    assert_ok(hold_json_load(&g.json, ENGINE "/golden.json", &err), &err);
+    assert_ok(hold_safetensors_open(&g.file, ENGINE "/golden.safetensors", &err), &err);
+    const json_t *rows = json_object_get(g.json, "rows");
+    set_new(&g.set, (int64_t)json_array_size(rows));
+    for (int64_t i = 0; i < g.set.n; i++) {
+        const json_t *row = json_array_get(rows, (size_t)i), *ids = json_object_get(row, "ids");
+        const json_t *weights = json_object_get(row, "target_weight");
+        struct hold_example *x = example_new(&g.set, i, (int32_t)json_array_size(ids));
+        x->weight = (float)json_number_value(json_object_get(row, "weight"));
+        for (int32_t t = 0; t < x->n; t++) {
+            x->ids[t] = (int32_t)json_integer_value(json_array_get(ids, (size_t)t));
+            x->target_weight[t] = (float)json_number_value(json_array_get(weights, (size_t)t));
+        }
+    }
+    *state = &g;
+    return 0;
+}
+
+static int close_golden(void **state) {
+    struct golden *g = *state;
+    json_decref(g->json);
+    hold_safetensors_free(g->file);
+    set_release(&g->set);
+    return 0;
+}
+
+static float *tensor(const struct golden *g, const char *name, int64_t expected) {
+    struct hold_error err = {0};
+    int64_t n = 0;
+    const struct hold_stored *list = hold_safetensors_tensors(g->file, &n);
+    const struct hold_stored *t = hold_stored_find(list, n, name);
+    if (t == NULL)
+        fail_msg("there is no golden tensor %s", name);
+    assert_int_equal(hold_stored_count(t), expected);
+    float *x = malloc((size_t)expected * sizeof *x);
+    assert_non_null(x);
+    assert_ok(hold_stored_to_f32(t, 0, expected, x, &err), &err);
+    return x;
+}
+
+/* --- logits --- */
+
+/* Logits of all tokens of all rows, in one forward pass. */
+static float *all_logits(struct tiny *t, const struct hold_set *set, enum hold_layout layout,
+                         int64_t *n) {
+    struct hold_error err = {0};
+    struct hold_space space;
+    struct hold_tape tape;
+    struct hold_arena arena;
+    struct hold_batch batch;
+    struct hold_planned planned;
+    const struct hold_example *list[8];
+    assert_true(set->n <= COUNT(list));
+    for (int64_t i = 0; i < set->n; i++)
+        list[i] = &set->example[i];
+    hold_space_init(&space, t->device);
+    hold_tape_init(&tape, t->device, &space);
+    hold_arena_init(&arena, 0);
+    assert_ok(hold_batch_build(&batch, list, (int32_t)set->n, layout, &err), &err);
+    assert_ok(hold_model_plan(&batch, &arena, &planned, &err), &err);
+    planned.tokens.out_rows = NULL;
+    *n = batch.n_tokens;
+    float *out = malloc((size_t)(*n * t->model.shape.vocab) * sizeof *out);
+    assert_non_null(out);
+    struct hold_node *h = hold_model_forward(&t->model, &tape, &planned.tokens, NULL, NULL, NULL);
+    assert_ok(hold_model_logits(&t->model, &tape, h, out, &err), &err);
+    hold_batch_release(&batch);
+    hold_tape_release(&tape);
+    hold_space_release(&space);
+    hold_arena_release(&arena);
+    return out;
+}
+
+static void expect_logits(const struct golden *g, struct tiny *t, const char *name) {
+    int64_t n = 0;
+    float *found = all_logits(t, &g->set, HOLD_ROWS, &n);
+    float *expected = tensor(g, name, n * t->model.shape.vocab);
+    double worst = 0;
+    for (int64_t i = 0; i < n * t->model.shape.vocab; i++)
+        worst = fmax(worst, fabs((double)found[i] - (double)expected[i]));
+    print_message("%s: worst difference %.1e\n", name, worst);
+    assert_true(worst < 2e-5); /* a tiny model: a tenth of what the real one may differ */
+    free(found);
+    free(expected);
+}
+
+static void test_logits(void **state) {
+    const struct golden *g = *state;
+    struct hold_error err = {0};
+    struct tiny t;
+    tiny_open(&t, NULL, 1);
+    expect_logits(g, &t, "logits/full");
+    struct hold_adapter a; /* written by peft */
+    load_adapter(&a);
+    assert_ok(hold_model_merge(&t.model, &a, NULL, &err), &err);
+    expect_logits(g, &t, "logits/lora");
+    hold_adapter_release(&a);
+    tiny_close(&t);
+
+    tiny_open(&t, "lora", 1);
+    expect_logits(g, &t, "logits/lora");
+    assert_ok(hold_model_fold_lora(&t.model, &err), &err);
+    expect_logits(g, &t, "logits/lora");
+    tiny_close(&t);
+
+    tiny_open(&t, "lora", 1);
+    hold_model_drop_lora(&t.model);
+    expect_logits(g, &t, "logits/full");
+    tiny_close(&t);
+
+    tiny_open(&t, "full", 1);
+    expect_logits(g, &t, "logits/full");
+    tiny_close(&t);
+}
+
+/* --- gradients --- */
+
+struct compare {
+    const struct golden *g;
+    const float *grad;
+    double worst;
+    int64_t tensors;
+};
+
+static void compare_tensor(struct compare *c, const char *name, int64_t flat, int64_t n) {
+    float *expected = tensor(c->g, name, n);
+    double off = relative_error(c->grad + flat, expected, n);
+    if (!(off < 1e-5)) /* a tenth of what the issue allows */
+        fail_msg("%s: the gradient is off by %.2e", name, off);
+    c->worst = fmax(c->worst, off);
+    c->tensors++;
+    free(expected);
+}
+
+static int compare_named(void *user, const struct hold_named *named, struct hold_error *err) {
+    (void)err;
+    char name[160];
+    snprintf(name, sizeof name, "full/%s", named->name);
+    compare_tensor(user, name, named->flat, named->value.rows * named->value.cols);
+    return HOLD_OK;
+}
+
+static void compare_lora(struct compare *c, const struct hold_model *m) {
+    char name[160];
+    for (int64_t l = 0; l < m->shape.n_layers; l++)
+        for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++) {
+            const struct hold_linear *lin = &m->layers[l].linear[kind];
+            for (int i = 0; i < lin->n_lora; i++) {
+                const struct hold_param *p[] = {&lin->lora[i].a, &lin->lora[i].b};
+                for (int k = 0; k < 2; k++) {
+                    snprintf(name, sizeof name, "lora/model.layers.%d.%s.lora_%c.weight", (int)l,
+                             p[k]->name, "AB"[k]);
+                    compare_tensor(c, name, p[k]->flat, p[k]->value.rows * p[k]->value.cols);
+                }
+            }
+        }
+}
+
+static void expect_gradients(const struct golden *g, const char *tuning, const char *layout,
+                             int64_t micro) {
+    struct hold_error err = {0};
+    struct tiny t;
+    struct bare b;
+    tiny_open(&t, tuning, 1);
+    struct hold_train_config c = plain_config();
+    c.layout = layout;
+    c.micro_batch_tokens = micro;
+    bare_open(&b, &t, &g->set, &c);
+    struct hold_pass pass = {.examples = &b.all, .buffer = HOLD_GRAD};
+    struct hold_pass_result r;
+    assert_ok(hold_run_pass(&b.run, &pass, &r, &err), &err);
+    char key[32];
+    snprintf(key, sizeof key, "loss_%s", tuning);
+    double expected = json_number_value(json_object_get(g->json, key));
+    assert_true(fabs(r.loss - expected) < 1e-5);
+    float *grad = read_flat(&t, b.run.buffers[HOLD_GRAD].data);
+    struct compare cmp = {.g = g, .grad = grad};
+    if (t.model.lora)
+        compare_lora(&cmp, &t.model);
+    else
+        assert_ok(hold_model_each(&t.model, compare_named, &cmp, &err), &err);
+    assert_int_equal(cmp.tensors, t.model.lora ? 2 * 7 * 2 : 2 * 9 + 2);
+    print_message("%s, %s, %d tokens at once: loss off by %.1e, gradients by at most %.1e\n", tuning,
+                  layout, (int)micro, fabs(r.loss - expected), cmp.worst);
+    free(grad);
+    bare_close(&b);
+    tiny_close(&t);
+}
+
+static void test_gradients(void **state) {
+    expect_gradients(*state, "lora", "rows", 1024);
+    expect_gradients(*state, "lora", "tree", 1024);
+    expect_gradients(*state, "lora", "tree", 16);
+    expect_gradients(*state, "full", "rows", 16);
+    expect_gradients(*state, "full", "tree", 1024);
+}
+
+/* --- training runs --- */
+
+struct watch {
+    const json_t *losses, *norms, *rates;
+    double worst;
+    int64_t steps;
+};
+
+static double number(const json_t *list, int64_t i) {
+    return json_number_value(json_array_get(list, (size_t)i));
+}
+
+static int see_gradient(struct hold_run *run, void *state, struct hold_error *err) {
+    (void)err;
+    struct watch *w = state;
+    int64_t i = hold_run_step(run);
+    double expected = number(w->norms, i);
+    double norm = hold_buffer_norm(run, HOLD_GRAD);
+    if (!(fabs(norm - expected) < 1e-3 * expected))
+        fail_msg("step %d: gradient norm %.6f, expected %.6f", (int)i, norm, expected);
+    double rate = hold_train_rate(hold_run_config(run), i, hold_run_steps(run));
+    assert_true(fabs(rate - number(w->rates, i)) < 1e-12);
+    double off = fabs(run->last.loss - number(w->losses, i));
+    if (!(off < 1e-4))
+        fail_msg("step %d: loss %.8f, expected %.8f", (int)i, run->last.loss, number(w->losses, i));
+    w->worst = fmax(w->worst, off);
+    w->steps++;
+    return HOLD_OK;
+}
+static const struct hold_hooks WATCH = {.name = "watch", .post = see_gradient};
+
+static void one_run(const struct golden *g, const json_t *want) {
+    struct hold_error err = {0};
+    struct tiny t;
+    struct hold_train_config c = plain_config();
+    c.per_device_train_batch_size = 1; /* accumulated: every step sees all rows */
+    c.gradient_accumulation_steps = g->set.n;
+    c.micro_batch_tokens = 32;
+    c.max_steps = json_integer_value(json_object_get(want, "steps"));
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)want, key, value) {
+        if (hold_options_find(hold_train_options, key) != NULL)
+            assert_ok(hold_options_set_json(hold_train_options, &c, key, value, key, &err), &err);
+    }
+    tiny_open(&t, c.tuning, 1);
+    struct watch w = {.losses = json_object_get(want, "losses"),
+                      .norms = json_object_get(want, "norms"),
+                      .rates = json_object_get(want, "rates")};
+    struct hold_stream_input stream = {.name = "main", .set = &g->set};
+    struct hold_hooked method = {&WATCH, &w};
+    struct hold_train_input in = {.model = &t.model,
+                                  .config = c,
+                                  .streams = &stream,
+                                  .n_streams = 1,
+                                  .methods = &method,
+                                  .n_methods = 1};
+    struct hold_ctx ctx = {.threads = 1};
+    struct hold_train_result r;
+    assert_ok(hold_train(&in, &ctx, &r, &err), &err);
+    assert_int_equal(w.steps, c.max_steps);
+    assert_int_equal(r.steps, c.max_steps);
+    assert_true(r.last_loss < r.first_loss);
+    print_message("%s: losses off by at most %.1e over %d steps\n",
+                  json_string_value(json_object_get(want, "name")), w.worst, (int)w.steps);
+    tiny_close(&t);
+}
+
+static void test_runs(void **state) {
+    const struct golden *g = *state;
+    const json_t *runs = json_object_get(g->json, "runs");
+    assert_int_equal(json_array_size(runs), 5);
+    for (size_t i = 0; i < json_array_size(runs); i++)
+        one_run(g, json_array_get(runs, i));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_runs),
+    };
+    return cmocka_run_group_tests(tests, open_golden, close_golden);
+}
