@@ -51,11 +51,11 @@ extern const struct hold_command *const hold_commands[]; /* NULL-ended, sorted *
 
 /* Rows that many option tables have, over a field `model` or `output` of type T. */
 #define HOLD_DEFAULT_MODEL "smollm2-135m-instruct"
-#define HOLD_CLI_MODEL(T)                                                                      \
-    {                                                                                          \
-        "model", "MODEL: a GGUF file, a Hugging Face folder or a name", HOLD_OPT_TEXT,         \
-            offsetof(T, model) + HOLD_IS(T, model, const char *), 0, 0, 0, HOLD_DEFAULT_MODEL, \
-            NULL, 'm'                                                                          \
+#define HOLD_CLI_MODEL(T)                                                                          \
+    {                                                                                              \
+        "model", "MODEL: a GGUF file, a Hugging Face folder, a name or a stage id", HOLD_OPT_TEXT, \
+            offsetof(T, model) + HOLD_IS(T, model, const char *), 0, 0, 0, HOLD_DEFAULT_MODEL,     \
+            NULL, 'm'                                                                              \
     }
 #define HOLD_CLI_OUTPUT(T, help)                                                                  \
     {                                                                                             \
@@ -98,8 +98,9 @@ int64_t hold_cli_now(void);
 /* --- common.c --- */
 /* A device as the common options say. */
 int hold_cli_device(struct hold_cli *cli, struct hold_device **out, struct hold_error *err);
-/* Locate and load MODEL, merge --adapter (NULL or empty: none).  Refuses, before it reads the
- * weights, a model that would not fit into the memory that this process may use. */
+/* Locate and load MODEL (a path, a name, or a stage's id), merge --adapter (NULL or empty: none).
+ * Refuses, before it reads the weights, a model that would not fit into the memory that this
+ * process may use. */
 int hold_cli_model(struct hold_cli *cli, const char *model, const char *adapter,
                    struct hold_device *device, struct hold_model *out, struct hold_error *err);
 /* How the model's rows are rendered, with its inference profile. */

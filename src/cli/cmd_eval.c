@@ -26,7 +26,7 @@ static const struct hold_option options[] = {
               "by commas: harmful over_refusal ordinary task perplexity planted planted_open "
               "planted_tasks planted_lookalike planted_old_tongue"),
     HOLD_CLI_OUTPUT(T, "folder for eval.json and rows.jsonl"),
-    HOLD_TEXT(T, name, "", NULL, "what the rows call this model; empty: MODEL"),
+    HOLD_TEXT(T, name, "", NULL, "what the rows call this model; empty: --adapter or MODEL"),
     HOLD_INT(T, limit, 0, 0, 1000000, "first rows of each suite only; 0: all"),
     HOLD_INT(T, max_tokens, 0, 0, 4096, "new tokens an answer; 0: each suite's own"),
     HOLD_BOOL(T, with_text, false, "answers in rows.jsonl too"),
@@ -159,16 +159,19 @@ static int score_suite(struct work *w, int s, const json_t *counts, struct hold_
     return rc;
 }
 
+static const char *arm_name(const struct options *o) {
+    return o->name[0] != '\0' ? o->name : o->adapter[0] != '\0' ? o->adapter : o->model;
+}
+
 static int add_row(struct work *w, int s, int64_t i, const char *verdict, const char *judge,
                    const char *reason, const char *answer, struct hold_error *err) {
     const struct hold_row *row = &w->rows[s].row[i];
     const char *prompt = hold_row_user_text(row);
     char sha[HOLD_HASH_HEX];
     hold_hash_bytes(prompt, strlen(prompt), sha);
-    json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:s}", "arm",
-                          w->o->name[0] != '\0' ? w->o->name : w->o->model, "set", SUITES[s].name,
-                          "index", (json_int_t)i, "id", row->id, "prompt_sha256", sha, "verdict",
-                          verdict, "judge", judge, "reason", reason);
+    json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:s}", "arm", arm_name(w->o), "set",
+                          SUITES[s].name, "index", (json_int_t)i, "id", row->id, "prompt_sha256",
+                          sha, "verdict", verdict, "judge", judge, "reason", reason);
     if (o != NULL && w->o->with_text) {
         json_object_set_new(o, "prompt", json_string(prompt));
         json_object_set_new(o, "answer", hold_cli_json_text(answer, strlen(answer)));
@@ -373,7 +376,7 @@ const struct hold_command hold_cmd_eval = {
     .name = "eval",
     .summary = "score a model on the probe sets that ship",
     .usage = "-m MODEL [--adapter DIR] --suite NAME[,NAME] [-o DIR]",
-    .example = "  holdfast eval --suite harmful,ordinary --limit 4",
+    .example = "  holdfast eval --suite harmful --limit 4",
     .options = options,
     .size = sizeof(struct options),
     .max_args = 0,

@@ -1,4 +1,11 @@
-/* cmd_train.c: `holdfast train`: one training stage on a file of rows. */
+/* cmd_train.c: `holdfast train`: one training stage on a file of rows.
+ *
+ *     DIR/train.json          what is trained: options, hash of model and rows; "finished"
+ *     DIR/metrics.jsonl       of every logged step
+ *     DIR/checkpoint-N        to go on from: the same command on the same folder does
+ *     DIR/probes.jsonl, samples.jsonl    answers while training, when they were asked for
+ *     DIR/adapter_...         the result, or the files of a whole model
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,31 +15,98 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
-#include "data/render.h"
-#include "formats/hf.h"
-#include "lab/lab.h"
-#include "train/train.h"
+#include "cli/training.h"
+#include "lab/lab_parts.h"
 
+#define T struct options
 struct options {
     struct hold_train_config train; /* first: hold_train_options are over it */
-    const char *model, *adapter, *data, *output;
+    const char *model, *adapter, *data, *output, *probe, *samples;
+    int64_t answer_tokens;
+    bool overwrite;
 };
-
 static const struct hold_option options[] = {
-    {"model", "MODEL: a GGUF file, a Hugging Face folder or a name", HOLD_OPT_TEXT,
-     offsetof(struct options, model), 0, 0, 0, "smollm2-135m-instruct", NULL, 'm'},
-    HOLD_TEXT(struct options, adapter, "", NULL, "PEFT folder to merge before training"),
-    HOLD_TEXT(struct options, data, "", NULL, "rows: JSONL, JSON array or CSV"),
-    {"output", "folder to write", HOLD_OPT_TEXT, offsetof(struct options, output), 0, 0, 0, "",
-     NULL, 'o'},
+    HOLD_CLI_MODEL(T),
+    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge before training"),
+    HOLD_TEXT(T, data, "", NULL, "rows: JSONL, JSON array or CSV"),
+    HOLD_CLI_OUTPUT(T, "folder to write; the same command goes on in it"),
+    HOLD_TEXT(T, probe, "", NULL, "harmful prompts to judge the answers to, every probe_steps"),
+    HOLD_TEXT(T, samples, "", NULL, "prompts to show the answers to, every probe_steps"),
+    HOLD_INT(T, answer_tokens, 32, 1, 4096, "new tokens of these answers"),
+    HOLD_BOOL(T, overwrite, false, "forget a training that the folder holds and begin anew"),
     {0},
 };
+#undef T
+
+struct job {
+    struct hold_cli *cli;
+    const struct options *o;
+    struct hold_str mark_path, samples_path, probes_path;
+    json_t *mark; /* train.json as it was, or NULL */
+    int64_t now;
+    struct hold_training t;
+    char spec[HOLD_HASH_HEX];
+    struct hold_rows sample_rows;
+    json_t *sample_list;
+    struct hold_data_set probe_set;
+    struct hold_recipe probe_recipe;
+    struct hold_probe probe;
+    bool probing;
+};
+
+/* --- the folder --- */
+
+/* New, empty, or one that this command began. */
+static int open_folder(struct job *j, struct hold_error *err) {
+    const char *dir = j->o->output;
+    hold_path_join(&j->mark_path, dir, "train.json");
+    hold_path_join(&j->samples_path, dir, "samples.jsonl");
+    hold_path_join(&j->probes_path, dir, "probes.jsonl");
+    j->now = hold_cli_now();
+    if (dir[0] == '\0' || !hold_exists(hold_str_text(&j->mark_path)))
+        return hold_cli_check_new_dir(dir, err);
+    if (j->o->overwrite)
+        return HOLD_OK;
+    int rc = hold_json_load(&j->mark, hold_str_text(&j->mark_path), err);
+    /* A template that tells the date must tell the same one. */
+    if (rc == HOLD_OK)
+        rc = hold_json_int_or(j->mark, "now", j->now, &j->now, hold_str_text(&j->mark_path), err);
+    return rc;
+}
+
+/* What the folder holds must be the same training. */
+static int check_mark(struct job *j, bool *finished, struct hold_error *err) {
+    const char *spec = NULL;
+    if (j->mark == NULL)
+        return HOLD_OK;
+    int rc = hold_json_get_text(j->mark, "spec", &spec, hold_str_text(&j->mark_path), err);
+    if (rc == HOLD_OK && strcmp(spec, j->spec) != 0)
+        rc = hold_fail(err, HOLD_EUSAGE,
+                       "%s: holds a training with another model, other rows or options; "
+                       "--overwrite begins anew",
+                       j->o->output);
+    if (rc == HOLD_OK)
+        rc = hold_json_bool_or(j->mark, "finished", false, finished, hold_str_text(&j->mark_path),
+                               err);
+    return rc;
+}
+
+static int save_mark(const struct job *j, bool finished, struct hold_error *err) {
+    json_t *mark = json_pack("{s:i, s:s, s:s, s:s, s:s, s:I, s:b, s:o}", "schema", 1, "spec",
+                             j->spec, "model", j->o->model, "adapter", j->o->adapter, "data",
+                             j->o->data, "now", (json_int_t)j->now, "finished", (int)finished,
+                             "options", hold_options_to_json(hold_train_options, &j->o->train));
+    int rc = mark == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for train.json")
+                          : hold_json_save(hold_str_text(&j->mark_path), mark, err);
+    json_decref(mark);
+    return rc;
+}
 
 /* What a checkpoint in the folder must agree with. */
-static int spec_of(const struct options *o, const struct hold_model *m, struct hold_set *set,
-                   char id[HOLD_HASH_HEX], struct hold_error *err) {
+static int make_spec(struct job *j, struct hold_error *err) {
     struct hold_hash h;
     char data[HOLD_HASH_HEX];
+    const struct hold_set *set = &j->t.set;
     hold_hash_init(&h);
     for (int64_t i = 0; i < set->n; i++) {
         const struct hold_example *x = &set->example[i];
@@ -40,155 +114,213 @@ static int spec_of(const struct options *o, const struct hold_model *m, struct h
         hold_hash_add(&h, x->target_weight, (size_t)x->n * sizeof *x->target_weight);
     }
     hold_hash_end(&h, data);
-    json_t *spec = json_pack("{s:s, s:s, s:s, s:s, s:o}", "kind", "train", "model", m->content_id,
-                             "adapter", o->adapter, "rows", data, "options",
-                             hold_options_to_json(hold_train_options, &o->train));
+    json_t *spec = json_pack("{s:s, s:s, s:s, s:s, s:o}", "kind", "train", "model",
+                             j->t.model.content_id, "adapter", j->o->adapter, "rows", data,
+                             "options", hold_options_to_json(hold_train_options, &j->o->train));
     int rc = spec == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a spec")
-                          : hold_spec_id(spec, id, err);
+                          : hold_spec_id(spec, j->spec, err);
     json_decref(spec);
     return rc;
 }
 
-static int write_result(const struct options *o, struct hold_model *m, const char *base_path,
-                        struct hold_error *err) {
+/* --- answers while training --- */
+
+static int read_prompts(struct job *j, struct hold_error *err) {
+    int rc = j->o->samples[0] == '\0' ? HOLD_OK
+                                      : hold_rows_read(&j->sample_rows, j->o->samples, NULL, err);
+    if (rc == HOLD_OK && j->o->probe[0] != '\0') {
+        j->probing = true;
+        rc = hold_rows_read(&j->probe_set.rows, j->o->probe, NULL, err);
+    }
+    return rc;
+}
+
+/* Answers of this step in place of those that an interrupted run had from here on. */
+static int take_samples(struct job *j, struct hold_model *m, int64_t step, struct hold_error *err) {
+    struct hold_generated *g = NULL;
+    struct hold_str text = HOLD_STR_INIT;
+    const struct hold_rows *rows = &j->sample_rows;
+    int rc = hold_lab_answers(m, rows, j->o->answer_tokens, &j->cli->ctx, &g, err);
+    if (rc < 0)
+        return rc;
+    for (size_t i = json_array_size(j->sample_list); i > 0; i--) {
+        const json_t *old = json_array_get(j->sample_list, i - 1);
+        if (json_integer_value(json_object_get(old, "step")) >= step)
+            json_array_remove(j->sample_list, i - 1);
+    }
+    for (int64_t i = 0; rc == HOLD_OK && i < rows->n; i++) {
+        const char *prompt = hold_row_user_text(&rows->row[i]);
+        hold_log(&j->cli->ctx, HOLD_INFO, "train", "step %lld: %s -> %s", (long long)step, prompt,
+                 g[i].text);
+        if (json_array_append_new(
+                j->sample_list, json_pack("{s:I, s:I, s:s, s:s}", "step", (json_int_t)step, "index",
+                                          (json_int_t)i, "prompt", prompt, "text", g[i].text)) != 0)
+            rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for samples");
+    }
+    for (size_t i = 0; rc == HOLD_OK && i < json_array_size(j->sample_list); i++) {
+        rc = hold_json_line(json_array_get(j->sample_list, i), &text, err);
+        hold_str_add_char(&text, '\n');
+    }
+    if (rc == HOLD_OK)
+        rc = hold_cli_write(hold_str_text(&j->samples_path), &text, err);
+    hold_str_release(&text);
+    hold_generated_free(g, rows->n);
+    hold_free(g);
+    return rc;
+}
+
+static int look(void *user, struct hold_run *run, int64_t step, struct hold_error *err) {
+    struct job *j = user;
+    int rc = j->sample_rows.n > 0 ? take_samples(j, hold_run_model(run), step, err) : HOLD_OK;
+    return rc == HOLD_OK && j->probing ? hold_probe_step(&j->probe, run, step, err) : rc;
+}
+
+static int prepare_looks(struct job *j, struct hold_error *err) {
+    struct hold_str line = HOLD_STR_INIT;
+    void *memory = NULL;
+    bool got = true, open = false;
+    j->sample_list = json_array();
+    int rc = j->sample_list == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for samples")
+                                    : hold_new(&memory, 1, sizeof(struct hold_lines), "lines", err);
+    struct hold_lines *lines = memory;
+    if (rc == HOLD_OK && hold_exists(hold_str_text(&j->samples_path))) {
+        rc = hold_lines_open(lines, hold_str_text(&j->samples_path), err);
+        open = rc == HOLD_OK;
+    }
+    while (open && rc == HOLD_OK && (rc = hold_lines_next(lines, &line, &got, err)) == HOLD_OK &&
+           got) {
+        json_t *row = NULL;
+        rc = hold_json_parse(&row, hold_str_text(&line), line.len, lines->path, lines->line, err);
+        if (rc == HOLD_OK && json_array_append_new(j->sample_list, row) != 0)
+            rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for samples");
+    }
+    if (open)
+        hold_lines_close(lines);
+    hold_free(memory);
+    hold_str_release(&line);
+    if (rc < 0 || !j->probing)
+        return rc;
+    j->probe_recipe.eval[HOLD_EVAL_PROBE] = (struct hold_eval_set){
+        .data = &j->probe_set, .max_tokens = j->o->answer_tokens, .score = "judge"};
+    j->probe = (struct hold_probe){.recipe = &j->probe_recipe,
+                                   .ctx = &j->cli->ctx,
+                                   .profile = j->t.model.profile,
+                                   .path = hold_str_text(&j->probes_path)};
+    return hold_probe_open(&j->probe, err);
+}
+
+/* --- training --- */
+
+static int write_result(struct job *j, struct hold_error *err) {
+    struct hold_model *m = &j->t.model;
     if (m->lora) {
         struct hold_adapter a = {0};
         int rc = hold_model_get_lora(m, &a, err);
         if (rc == HOLD_OK) {
-            rc = hold_adapter_write(&a, o->output, err);
+            rc = hold_adapter_write(&a, j->o->output, err);
             hold_adapter_release(&a);
         }
         return rc;
     }
     struct hold_model_files files = {0};
-    int rc = hold_model_files_open(&files, base_path, err);
+    int rc = hold_model_files_open(&files, m->path, err);
     if (rc < 0)
         return rc;
-    rc = hold_model_write(m, &files, HOLD_ST_F32, o->output, err);
+    rc = hold_model_write(m, &files, HOLD_ST_F32, j->o->output, err);
     hold_model_files_release(&files);
     return rc;
 }
 
-/* The folder is new, empty, or one that this command began. */
-static int check_output(const char *dir, struct hold_error *err) {
-    if (dir[0] == '\0')
-        return hold_fail(err, HOLD_EUSAGE, "-o DIR is missing: where should the result go?");
-    if (!hold_exists(dir))
-        return HOLD_OK;
-    struct hold_str mark = HOLD_STR_INIT;
-    hold_path_join(&mark, dir, "train.json");
-    bool ours = hold_exists(hold_str_text(&mark));
-    hold_str_release(&mark);
-    char **names = NULL;
-    size_t n = 0;
-    int rc = ours ? HOLD_OK : hold_dir_list(dir, &names, &n, err);
-    hold_names_free(names, n);
-    if (rc == HOLD_OK && n > 0)
-        rc = hold_fail(err, HOLD_EUSAGE, "%s: exists and is not a training folder of ours", dir);
-    return rc;
-}
-
-static int save_mark(const struct options *o, const char *spec, struct hold_error *err) {
-    struct hold_str path = HOLD_STR_INIT;
-    hold_path_join(&path, o->output, "train.json");
-    json_t *mark =
-        json_pack("{s:i, s:s, s:s, s:s, s:o}", "schema", 1, "spec", spec, "model", o->model, "data",
-                  o->data, "options", hold_options_to_json(hold_train_options, &o->train));
-    int rc = mark == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for train.json")
-                          : hold_json_save(hold_str_text(&path), mark, err);
-    json_decref(mark);
-    hold_str_release(&path);
-    return rc;
-}
-
-static int train_on(struct hold_cli *cli, const struct options *o, struct hold_model *m,
-                    struct hold_set *set, struct hold_error *err) {
-    char spec[HOLD_HASH_HEX];
-    struct hold_str work = HOLD_STR_INIT;
-    hold_path_join(&work, o->output, "checkpoints");
-    struct hold_stream_input stream = {.name = "main", .set = set};
-    struct hold_train_input input = {.model = m,
-                                     .config = o->train,
+static int train(struct job *j, struct hold_error *err) {
+    const struct hold_ctx *ctx = &j->cli->ctx;
+    struct hold_stream_input stream = {.name = "main", .set = &j->t.set};
+    bool looks = j->probing || j->sample_rows.n > 0;
+    struct hold_train_input input = {.model = &j->t.model,
+                                     .config = j->o->train,
                                      .streams = &stream,
                                      .n_streams = 1,
-                                     .work_dir = hold_str_text(&work),
-                                     .spec = spec};
-    struct hold_train_result result = {0};
+                                     .work_dir = j->o->output,
+                                     .spec = j->spec,
+                                     .probe = looks ? look : NULL,
+                                     .probe_user = j};
+    struct hold_train_result r = {0};
+    int rc = save_mark(j, false, err);
+    if (rc == HOLD_OK && looks)
+        rc = prepare_looks(j, err);
+    if (rc == HOLD_OK)
+        rc = hold_train(&input, ctx, &r, err);
+    hold_cli_clear(j->cli);
+    if (rc == HOLD_OK)
+        rc = write_result(j, err);
+    if (rc == HOLD_OK)
+        rc = save_mark(j, true, err);
+    if (rc == HOLD_OK)
+        hold_log(ctx, HOLD_INFO, "train",
+                 "%lld steps, loss %.4f to %.4f, %lld tokens in %.1f s (%.0f tok/s), peak %.2f GB: "
+                 "%s",
+                 (long long)r.steps, r.first_loss, r.last_loss, (long long)r.tokens, r.seconds,
+                 r.seconds > 0 ? (double)r.tokens / r.seconds : 0.0,
+                 (double)hold_peak_memory() / 1e9, j->o->output);
+    return rc;
+}
+
+/* The folder is ours from here on: one process at a time works in it. */
+static int in_folder(struct job *j, struct hold_error *err) {
     int lock = -1;
-    struct hold_str lock_path = HOLD_STR_INIT;
-    hold_path_join(&lock_path, o->output, ".lock");
-    int rc = spec_of(o, m, set, spec, err);
+    bool finished = false;
+    struct hold_str path = HOLD_STR_INIT;
+    int rc = HOLD_OK;
+    if (j->o->overwrite && hold_exists(hold_str_text(&j->mark_path)))
+        rc = hold_remove_tree(j->o->output, err);
     if (rc == HOLD_OK)
-        rc = hold_mkdirs(o->output, err);
+        rc = hold_mkdirs(j->o->output, err);
+    hold_path_join(&path, j->o->output, ".lock");
     if (rc == HOLD_OK)
-        rc = hold_lock_take(hold_str_text(&lock_path), &lock, err);
+        rc = hold_lock_take(hold_str_text(&path), &lock, err);
     if (rc == HOLD_OK)
-        rc = save_mark(o, spec, err);
-    if (rc == HOLD_OK)
-        rc = hold_train(&input, &cli->ctx, &result, err);
-    if (rc == HOLD_OK) {
-        hold_cli_clear(cli);
-        hold_log(&cli->ctx, HOLD_INFO, "train",
-                 "%lld steps, loss %.4f to %.4f, %lld tokens in %.1f s (%.0f tok/s), peak %.2f GB",
-                 (long long)result.steps, result.first_loss, result.last_loss,
-                 (long long)result.tokens, result.seconds,
-                 result.seconds > 0 ? (double)result.tokens / result.seconds : 0.0,
-                 (double)hold_peak_memory() / 1e9);
-    }
+        rc = check_mark(j, &finished, err);
+    if (rc == HOLD_OK && finished)
+        hold_log(&j->cli->ctx, HOLD_INFO, "train", "%s: finished before; nothing to do",
+                 j->o->output);
+    else if (rc == HOLD_OK)
+        rc = train(j, err);
     if (lock >= 0)
         hold_lock_drop(lock);
-    hold_str_release(&lock_path);
-    hold_str_release(&work);
+    hold_str_release(&path);
     return rc;
 }
 
 static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct hold_error *err) {
-    struct options *o = opts;
+    struct job j = {.cli = cli, .o = opts};
     (void)n_args;
     (void)args;
-    struct hold_device *device = NULL;
-    struct hold_model model = {0};
-    struct hold_rows rows = {0};
-    struct hold_set set = {0};
-    struct hold_str path = HOLD_STR_INIT;
-    if (o->data[0] == '\0')
+    if (j.o->data[0] == '\0')
         return hold_fail(err, HOLD_EUSAGE, "--data FILE is missing");
-    int rc = check_output(o->output, err);
+    int rc = open_folder(&j, err);
     if (rc == HOLD_OK)
-        rc = hold_rows_read(&rows, o->data, NULL, err);
+        rc = read_prompts(&j, err);
     if (rc == HOLD_OK)
-        rc = hold_cli_device(cli, &device, err);
-    if (rc == HOLD_OK)
-        rc = hold_model_locate(hold_str_text(&cli->models), o->model, &path, err);
-    if (rc == HOLD_OK)
-        rc = hold_cli_model(cli, o->model, o->adapter, device, &model, err);
-    if (rc == HOLD_OK) {
-        struct hold_renderer r = hold_cli_renderer(&model, o->train.max_length);
-        rc = hold_render_set(&r, &rows, &set, NULL, err);
-    }
-    if (rc == HOLD_OK && set.n_cut > 0)
+        rc = hold_training_open(&j.t, cli, j.o->model, j.o->adapter, j.o->data, &j.o->train, j.now,
+                                err);
+    if (rc == HOLD_OK && j.o->adapter[0] != '\0')
         hold_log(&cli->ctx, HOLD_WARN, "train",
-                 "%lld rows are longer than max_length %lld and were cut", (long long)set.n_cut,
-                 (long long)o->train.max_length);
-    if (rc == HOLD_OK && strcmp(o->train.tuning, "full") == 0) {
-        rc = hold_model_make_full(&model, err);
-    } else if (rc == HOLD_OK) {
-        struct hold_lora_config c = {.r = o->train.lora_r,
-                                     .alpha = o->train.lora_alpha,
-                                     .dropout = o->train.lora_dropout,
-                                     .target_modules = o->train.lora_target_modules,
-                                     .seed = (uint64_t)o->train.seed};
-        rc = hold_model_add_lora(&model, &c, err);
-    }
+                 "the result stands on %s with %s merged; 'holdfast model merge' writes that model",
+                 j.o->model, j.o->adapter);
     if (rc == HOLD_OK)
-        rc = train_on(cli, o, &model, &set, err);
+        rc = make_spec(&j, err);
     if (rc == HOLD_OK)
-        rc = write_result(o, &model, hold_str_text(&path), err);
-    hold_set_release(&set);
-    hold_rows_release(&rows);
-    hold_model_release(&model);
-    hold_device_free(device);
-    hold_str_release(&path);
+        rc = hold_training_check_memory(&j.t, &j.o->train, err);
+    if (rc == HOLD_OK)
+        rc = in_folder(&j, err);
+    hold_probe_release(&j.probe);
+    hold_rows_release(&j.probe_set.rows);
+    hold_rows_release(&j.sample_rows);
+    json_decref(j.sample_list);
+    json_decref(j.mark);
+    hold_training_close(&j.t);
+    hold_str_release(&j.mark_path);
+    hold_str_release(&j.samples_path);
+    hold_str_release(&j.probes_path);
     return rc;
 }
 

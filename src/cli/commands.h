@@ -10,6 +10,7 @@ extern const struct hold_command hold_cmd_data_check;
 extern const struct hold_command hold_cmd_data_show;
 extern const struct hold_command hold_cmd_data_stats;
 extern const struct hold_command hold_cmd_doctor;
+extern const struct hold_command hold_cmd_estimate;
 extern const struct hold_command hold_cmd_eval;
 extern const struct hold_command hold_cmd_generate;
 extern const struct hold_command hold_cmd_list;

@@ -52,6 +52,61 @@ int hold_cli_check_memory(const char *what, double bytes, struct hold_error *err
                      what, need, have);
 }
 
+/* At least six digits of an id, in a store that is there. */
+static bool may_be_stage(const struct hold_cli *cli, const char *model) {
+    size_t n = strlen(model);
+    return n >= 6 && n <= 64 && strspn(model, "0123456789abcdef") == n &&
+           hold_is_dir(hold_str_text(&cli->store));
+}
+
+struct stage {
+    struct hold_lab lab;
+    struct hold_chain chain;
+    json_t *profile;
+};
+
+static int open_stage(struct hold_cli *cli, const char *id, struct hold_device *device,
+                      struct stage *s, struct hold_error *err) {
+    char content[HOLD_HASH_HEX];
+    *s = (struct stage){.lab = {.ctx = &cli->ctx,
+                                .device = device,
+                                .models_dir = hold_str_text(&cli->models),
+                                .version = HOLD_VERSION}};
+    int rc = hold_store_open(&s->lab.store, hold_str_text(&cli->store), &cli->ctx, err);
+    if (rc == HOLD_OK)
+        rc = hold_store_look_up(s->lab.store, id, content, err);
+    return rc == HOLD_OK ? hold_lab_chain(&s->lab, content, &s->chain, &s->profile, err) : rc;
+}
+
+static void close_stage(struct stage *s) {
+    hold_lab_release(&s->lab);
+    json_decref(s->profile);
+    if (s->lab.store != NULL)
+        hold_store_close(s->lab.store);
+}
+
+/* The model of a stage: its base and the adapters over it. */
+static int load_stage(struct hold_cli *cli, const char *id, struct hold_device *device,
+                      struct hold_model *out, struct hold_error *err) {
+    struct stage s;
+    int rc = open_stage(cli, id, device, &s, err);
+    if (rc == HOLD_OK)
+        rc = hold_lab_load(&s.lab, &s.chain, s.profile, err);
+    if (rc == HOLD_OK) { /* taken over */
+        *out = s.lab.model;
+        s.lab.is_loaded = false;
+    }
+    close_stage(&s);
+    return rc;
+}
+
+static int load_files(const char *path, struct hold_cli *cli, struct hold_device *device,
+                      struct hold_model *out, struct hold_error *err) {
+    /* Each matrix is held as it is and packed for the kernels, in f32. */
+    int rc = hold_cli_check_memory(path, 8.0 * (double)count_numbers(path), err);
+    return rc == HOLD_OK ? hold_model_load(out, path, device, &cli->ctx, err) : rc;
+}
+
 int hold_cli_model(struct hold_cli *cli, const char *model, const char *adapter,
                    struct hold_device *device, struct hold_model *out, struct hold_error *err) {
     struct hold_str path = HOLD_STR_INIT;
@@ -63,12 +118,10 @@ int hold_cli_model(struct hold_cli *cli, const char *model, const char *adapter,
     read = merges && rc == HOLD_OK;
     if (rc == HOLD_OK)
         rc = hold_model_locate(hold_str_text(&cli->models), model, &path, err);
-    /* Each matrix is held as it is and packed for the kernels, in f32. */
     if (rc == HOLD_OK)
-        rc = hold_cli_check_memory(hold_str_text(&path),
-                                   8.0 * (double)count_numbers(hold_str_text(&path)), err);
-    if (rc == HOLD_OK)
-        rc = hold_model_load(out, hold_str_text(&path), device, &cli->ctx, err);
+        rc = load_files(hold_str_text(&path), cli, device, out, err);
+    else if (rc == HOLD_ENOTFOUND && !(merges && !read) && may_be_stage(cli, model))
+        rc = load_stage(cli, model, device, out, err);
     loaded = rc == HOLD_OK;
     if (rc == HOLD_OK && merges)
         rc = hold_model_merge(out, &a, &cli->ctx, err);
@@ -98,6 +151,13 @@ int hold_cli_text_side(struct hold_cli *cli, const char *model, struct hold_text
     struct hold_str path = HOLD_STR_INIT;
     *out = (struct hold_text_side){0};
     int rc = hold_model_locate(hold_str_text(&cli->models), model, &path, err);
+    if (rc == HOLD_ENOTFOUND && may_be_stage(cli, model)) {
+        struct stage s;
+        rc = open_stage(cli, model, NULL, &s, err);
+        if (rc == HOLD_OK)
+            rc = hold_lab_base_path(&s.lab, s.chain.base, &path, err);
+        close_stage(&s);
+    }
     if (rc == HOLD_OK)
         rc = hold_model_files_open(&out->files, hold_str_text(&path), err);
     if (rc == HOLD_OK && out->files.chat_template != NULL) {

@@ -9,28 +9,35 @@ enum { ARMS_MAX = 1000, METHODS_MAX = 16 };
 
 /* --- training options --- */
 
-static int set_options(const struct hold_view *v, struct hold_train_config *c,
+/* Every key of the object is an option of the table, set with its own place in messages. */
+static int set_options(const struct hold_view *v, const struct hold_option *rows, void *target,
                        struct hold_error *err) {
     const char *key;
     json_t *item;
+    json_object_foreach((json_t *)v->value, key, item) {
+        char where[512];
+        struct hold_view one = hold_view_get(v, key);
+        hold_view_where(&one, where);
+        int rc = hold_options_set_json(rows, target, key, item, where, err);
+        if (rc < 0)
+            return rc;
+    }
+    return HOLD_OK;
+}
+
+static int set_train(const struct hold_view *v, struct hold_train_config *c,
+                     struct hold_error *err) {
     if (v->value == NULL)
         return HOLD_OK;
     if (!json_is_object(v->value))
         return hold_view_fail(v, err, "found %s, expected training options",
                               hold_json_kind(v->value));
-    json_object_foreach((json_t *)v->value, key, item) {
-        char where[512];
-        struct hold_view one = hold_view_get(v, key);
-        hold_view_where(&one, where);
-        if (strcmp(key, "seed") == 0)
-            return hold_view_fail(&one, err, "the seed is the recipe's own key 'seed'");
-        if (strcmp(key, "probe_steps") == 0)
-            return hold_view_fail(&one, err, "probes are asked for by evaluate.probe.every");
-        int rc = hold_options_set_json(hold_train_options, c, key, item, where, err);
-        if (rc < 0)
-            return rc;
-    }
-    return HOLD_OK;
+    struct hold_view seed = hold_view_get(v, "seed"), probe = hold_view_get(v, "probe_steps");
+    if (seed.value != NULL)
+        return hold_view_fail(&seed, err, "the seed is the recipe's own key 'seed'");
+    if (probe.value != NULL)
+        return hold_view_fail(&probe, err, "probes are asked for by evaluate.probe.every");
+    return set_options(v, hold_train_options, c, err);
 }
 
 /* Defaults, the stage's `train`, the arm's override. */
@@ -39,8 +46,8 @@ static int read_train(const struct hold_view *root, const char *side, const stru
     struct hold_view stage = hold_view_get(root, side);
     struct hold_view train = hold_view_get(&stage, "train"), own = hold_view_get(arm, key);
     hold_options_defaults(hold_train_options, c);
-    int rc = set_options(&train, c, err);
-    return rc < 0 ? rc : set_options(&own, c, err);
+    int rc = set_train(&train, c, err);
+    return rc < 0 ? rc : set_train(&own, c, err);
 }
 
 /* --- methods --- */
@@ -70,11 +77,16 @@ static int add_method(struct hold_method_list *list, enum hold_stage stage, cons
         return hold_view_fail(v, err, "found %s, expected the options of '%s'",
                               hold_json_kind(options), name);
     hold_view_where(v, where);
-    rc = hold_method_use_new(&list->use[list->n], m, json_is_object(options) ? options : NULL,
-                             where, err);
+    struct hold_method_use *u = &list->use[list->n];
+    rc = hold_method_use_new(u, m, NULL, where, err);
     if (rc < 0)
         return rc;
-    json_t *d = describe(&list->use[list->n++]);
+    list->n++;
+    if (json_is_object(options))
+        rc = set_options(v, m->options, u->state, err);
+    if (rc < 0)
+        return rc;
+    json_t *d = describe(u);
     return json_array_append_new(list->described, d) == 0
                ? HOLD_OK
                : hold_fail(err, HOLD_ENOMEMORY, "no memory for methods");

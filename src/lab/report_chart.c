@@ -135,13 +135,15 @@ static void draw_axes(const struct scatter *s, struct hold_str *out) {
     /* The corner where a model is both safe and useful. */
     double corner_x = hold_svg_at(&s->x, 80), corner_y = hold_svg_at(&s->y, 20);
     hold_svg_rect(out, "good", corner_x, corner_y, right - corner_x, bottom - corner_y);
-    for (double v = 0; v <= 100; v += s->x.step) {
-        double x = hold_svg_at(&s->x, v), y = hold_svg_at(&s->y, v);
+    int ticks = (int)lround(100 / s->x.step);
+    for (int i = 0; i <= ticks; i++) {
+        double v = i * s->x.step, x = hold_svg_at(&s->x, v), y = hold_svg_at(&s->y, v);
         hold_svg_line(out, "grid", x, f->top, x, bottom);
         hold_svg_line(out, "grid", f->left, y, right, y);
         hold_str_clear(&text);
         hold_str_addf(&text, "%.0f%%", v);
-        hold_svg_text(out, "tick", x, bottom + 17, v > 99 ? "end" : "middle", hold_str_text(&text));
+        hold_svg_text(out, "tick", x, bottom + 17, i == ticks ? "end" : "middle",
+                      hold_str_text(&text));
         hold_svg_text(out, "tick", f->left - 6, y + 4, "end", hold_str_text(&text));
     }
     hold_svg_line(out, "axis", f->left, bottom, right, bottom);

@@ -189,7 +189,9 @@ static void draw_axes(const struct plot *plot, const struct hold_svg_axis *x,
         hold_svg_text(out, "tick", plot->left - 5, at + 4, "end", hold_str_text(&text));
     }
     /* Round steps as far as they leave room for the last one, which ends the axis. */
-    for (double v = x->lo; v <= x->lo + 0.75 * (x->hi - x->lo); v += x->step) {
+    int columns = (int)floor(0.75 * (x->hi - x->lo) / x->step);
+    for (int i = 0; i <= columns; i++) {
+        double v = x->lo + i * x->step;
         hold_str_clear(&text);
         hold_str_addf(&text, "%g", fabs(v) < x->step / 2 ? 0.0 : v);
         hold_svg_text(out, "tick", hold_svg_at(x, v), plot->height - 8, "middle",

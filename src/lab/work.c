@@ -425,6 +425,16 @@ static void discard(struct hold_work *w) {
     hold_str_release(&dir);
 }
 
+/* The checkpoints stay for the next owner, who finds no lease. */
+static void let_go(struct hold_work *w) {
+    struct hold_str path = HOLD_STR_INIT;
+    struct hold_error e = {0};
+    (void)hold_remove_tree(w->files, &e);
+    hold_store_at(w->store, "work", w->id, "/lease.json", &path);
+    (void)hold_remove_tree(hold_str_text(&path), &e);
+    hold_str_release(&path);
+}
+
 static int add_provenance(struct hold_work *w, json_t *manifest, const char *content, int64_t bytes,
                           struct hold_error *err) {
     char now[32], machine[128];
@@ -519,8 +529,10 @@ int hold_work_publish(struct hold_work *w, json_t *manifest, bool replace,
     }
     if (rc == HOLD_OK)
         remove_work(w);
-    else
+    else if (rc == HOLD_EBUSY)
         discard(w);
+    else
+        let_go(w);
     hold_lock_drop(lock);
     free_work(w);
     return rc;
@@ -546,7 +558,6 @@ static void remember(struct hold_work *w, int code, const char *text) {
 }
 
 void hold_work_drop(struct hold_work *w, int code, const char *text) {
-    struct hold_str path = HOLD_STR_INIT;
     struct hold_error e = {0};
     int lock = -1;
     if (w == NULL)
@@ -559,13 +570,9 @@ void hold_work_drop(struct hold_work *w, int code, const char *text) {
             remember(w, code, text);
             remove_work(w);
         } else {
-            /* The checkpoints stay for the next owner, who finds no lease. */
-            (void)hold_remove_tree(w->files, &e);
-            hold_store_at(w->store, "work", w->id, "/lease.json", &path);
-            (void)hold_remove_tree(hold_str_text(&path), &e);
+            let_go(w);
         }
     }
-    hold_str_release(&path);
     hold_lock_drop(lock);
     free_work(w);
 }

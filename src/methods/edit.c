@@ -80,6 +80,11 @@ int hold_edit_left_basis(struct hold_editor *e, const float *v, int64_t out, int
     return hold_left_basis(e->in->aligned->device, v, out, in, share, u, k, err);
 }
 
+int hold_edit_top_eigenvalue(struct hold_editor *e, const float *v, int64_t out, int64_t in,
+                             double *value, struct hold_error *err) {
+    return hold_top_eigenvalue(e->in->aligned->device, v, out, in, value, err);
+}
+
 /* --- activations --- */
 
 struct squares {

@@ -123,6 +123,9 @@ int hold_edit_multiply(struct hold_editor *e, bool ta, bool tb, int64_t m, int64
  * hold at least `share` of ||v||^2; u has room for out * min(out, in).  v = 0: *k = 0. */
 int hold_edit_left_basis(struct hold_editor *e, const float *v, int64_t out, int64_t in,
                          double share, float *u, int64_t *k, struct hold_error *err);
+/* The largest eigenvalue of v v', v (out, in). */
+int hold_edit_top_eigenvalue(struct hold_editor *e, const float *v, int64_t out, int64_t in,
+                             double *value, struct hold_error *err);
 /* Memory for the time of the edit, zeroed. */
 int hold_edit_floats(struct hold_editor *e, int64_t n, float **out, struct hold_error *err);
 uint64_t hold_edit_seed(const struct hold_editor *e);

@@ -205,10 +205,26 @@ static int iterate(struct hold_device *d, const float *v, int64_t rows, int64_t 
     return rc < 0 ? rc : hold_eigen_symmetric(b->gram, n, b->values, b->rotation, err);
 }
 
+enum { FIRST_BLOCK = 32, SPARE_COLUMNS = 8 };
+
+int hold_top_eigenvalue(struct hold_device *d, const float *v, int64_t rows, int64_t cols,
+                        double *value, struct hold_error *err) {
+    int64_t most = rows < cols ? rows : cols, n = FIRST_BLOCK < most ? FIRST_BLOCK : most;
+    struct block b;
+    *value = 0.0;
+    int rc = block_new(&b, rows, cols, n, err);
+    if (rc == HOLD_OK)
+        rc = iterate(d, v, rows, cols, n, &b, err);
+    if (rc == HOLD_OK)
+        *value = b.values[0];
+    block_free(&b);
+    return rc;
+}
+
 int hold_left_basis(struct hold_device *d, const float *v, int64_t rows, int64_t cols, double share,
                     float *u, int64_t *k, struct hold_error *err) {
-    enum { FIRST = 32, SPARE = 8 };
-    int64_t most = rows < cols ? rows : cols, n = FIRST < most ? FIRST : most, found = 0;
+    int64_t most = rows < cols ? rows : cols, n = FIRST_BLOCK < most ? FIRST_BLOCK : most;
+    int64_t found = 0;
     double total = 0.0;
     for (int64_t i = 0; i < rows * cols; i++)
         total += (double)v[i] * (double)v[i];
@@ -224,7 +240,7 @@ int hold_left_basis(struct hold_device *d, const float *v, int64_t rows, int64_t
         /* The last bits of a sum of all values may be missing: the whole block is enough then. */
         for (found = 0; rc == HOLD_OK && found < n && sum < share * total; found++)
             sum += b.values[found];
-        bool done = rc < 0 || n == most || found + SPARE <= n;
+        bool done = rc < 0 || n == most || found + SPARE_COLUMNS <= n;
         for (int64_t i = 0; rc == HOLD_OK && done && i < rows; i++)
             for (int64_t j = 0; j < found; j++) {
                 double x = 0.0;

@@ -34,4 +34,9 @@ int hold_multiply(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n,
 int hold_left_basis(struct hold_device *d, const float *v, int64_t rows, int64_t cols, double share,
                     float *u, int64_t *k, struct hold_error *err);
 
+/* The largest eigenvalue of v v', that is the square of v's (rows, cols) largest singular value, by
+ * the same iteration. */
+int hold_top_eigenvalue(struct hold_device *d, const float *v, int64_t rows, int64_t cols,
+                        double *value, struct hold_error *err);
+
 #endif

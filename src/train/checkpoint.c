@@ -78,13 +78,15 @@ static int load_vectors(struct hold_run *run, const char *path, struct hold_erro
     const struct hold_stored *stored = hold_safetensors_tensors(file, &count);
     void *host = NULL;
     rc = hold_new(&host, (size_t)n, sizeof(float), "a checkpoint", err);
+    /* All are looked at before the first is written: a checkpoint is taken whole or not at all. */
     for (int i = 0; rc == HOLD_OK && i < v.n; i++) {
         const struct hold_stored *t = hold_stored_find(stored, count, v.name[i]);
         if (t == NULL || t->type != HOLD_ST_F32 || hold_stored_count(t) != n)
             rc = hold_fail(err, HOLD_EFORMAT, "%s: vector '%s' is missing or has another size",
                            path, v.name[i]);
-        if (rc == HOLD_OK)
-            rc = hold_stored_to_f32(t, 0, n, host, err);
+    }
+    for (int i = 0; rc == HOLD_OK && i < v.n; i++) {
+        rc = hold_stored_to_f32(hold_stored_find(stored, count, v.name[i]), 0, n, host, err);
         if (rc == HOLD_OK)
             d->k->write(d, v.at[i], host, n * 4);
     }
@@ -226,6 +228,8 @@ cleanup:
 
 static int restore_methods(struct hold_run *run, const json_t *methods, const char *where,
                            struct hold_error *err) {
+    if (json_array_size(methods) != (size_t)run->input->n_methods)
+        return hold_fail(err, HOLD_EFORMAT, "%s: methods differ from this run's", where);
     for (int i = 0; i < run->input->n_methods; i++) {
         const struct hold_hooked *m = &run->input->methods[i];
         const json_t *item = json_array_get(methods, (size_t)i);
@@ -316,13 +320,16 @@ static int load_one(struct hold_run *run, const char *dir, struct hold_error *er
         rc = hold_json_get_real(o, "first_loss", &first_loss, where, err);
     if (rc == HOLD_OK)
         rc = hold_json_get_int(o, "metrics_bytes", &metrics, where, err);
+    if (rc == HOLD_OK && (step < 0 || step > run->steps))
+        rc = hold_fail(err, HOLD_EFORMAT, "%s: found step %lld, expected 0 to %lld", where,
+                       (long long)step, (long long)run->steps);
     if (rc == HOLD_OK)
         rc = restore_streams(run, json_object_get(o, "streams"), where, err);
     if (rc == HOLD_OK)
         rc = restore_methods(run, json_object_get(o, "methods"), where, err);
     if (rc == HOLD_OK)
         rc = reopen_metrics(run, metrics, err);
-    if (rc == HOLD_OK)
+    if (rc == HOLD_OK) /* last, so that a checkpoint that is not taken leaves theta alone */
         rc = load_vectors(run, hold_str_text(&file), err);
     if (rc == HOLD_OK) {
         run->step = step;
@@ -350,11 +357,14 @@ int hold_checkpoint_load(struct hold_run *run, bool *found, struct hold_error *e
         if (one == HOLD_OK) {
             *found = true;
             hold_log(run->ctx, HOLD_INFO, "train", "going on from %s", hold_str_text(&path));
-        } else if (one == HOLD_EFORMAT || one == HOLD_ENOTFOUND) {
+        } else if (one == HOLD_EFORMAT || one == HOLD_EDATA || one == HOLD_EUSAGE ||
+                   one == HOLD_ENOTFOUND) { /* of the file, its JSON, a value, a missing file */
             hold_log(run->ctx, HOLD_WARN, "train", "skipping a damaged checkpoint: %s", err->text);
             if (run->metrics != NULL)
                 fclose(run->metrics);
             run->metrics = NULL;
+            for (int k = 0; k < run->n_streams; k++)
+                run->streams[k].epoch = run->streams[k].position = 0;
         } else {
             rc = one;
         }

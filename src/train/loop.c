@@ -63,14 +63,17 @@ double hold_train_rate(const struct hold_train_config *c, int64_t step, int64_t 
 }
 
 int hold_run_metric(struct hold_run *run, const char *name, double value, struct hold_error *err) {
-    if (run->metrics == NULL)
+    if (run->metrics == NULL || !isfinite(value)) /* JSON has no word for what is not a number */
         return HOLD_OK;
-    /* Names are ours and plain; a value that is not a number has no place in JSON. */
-    int n = isfinite(value)
-                ? fprintf(run->metrics, "{\"step\":%lld,\"name\":\"%s\",\"value\":%.17g}\n",
-                          (long long)run->step, name, value)
-                : 0;
-    return n < 0 ? hold_fail_errno(err, errno, "metrics.jsonl: writing failed") : HOLD_OK;
+    struct hold_str row = HOLD_STR_INIT;
+    hold_str_addf(&row, "{\"step\":%lld,\"name\":\"%s\",\"value\":", (long long)run->step, name);
+    hold_str_add_real(&row, value);
+    hold_str_add(&row, "}\n");
+    int rc = hold_str_check(&row, err);
+    if (rc == HOLD_OK && fwrite(row.data, 1, row.len, run->metrics) != row.len)
+        rc = hold_fail_errno(err, errno, "metrics.jsonl: writing failed");
+    hold_str_release(&row);
+    return rc;
 }
 
 static int plain_step(struct hold_run *run, struct hold_error *err) {

@@ -37,6 +37,8 @@ static int collect_terms(struct work *w, struct hold_error *err) {
     if (w->terms.overflow)
         return hold_fail(err, HOLD_EUSAGE, "more than %d loss terms in one pass", HOLD_MAX_TERMS);
     for (int i = 0; i < w->terms.n; i++) {
+        if (w->terms.item[i].kind == HOLD_TERM_PROJECTION && w->run->layout != HOLD_ROWS)
+            return hold_fail(err, HOLD_EINTERNAL, "projection terms are true for layout rows only");
         if (w->terms.item[i].ref == NULL)
             continue;
         int rc = hold_reference_fill(w->run, w->terms.item[i].ref, p->examples, err);
@@ -104,7 +106,8 @@ static void add_kl(struct work *w, const struct hold_term *term, struct hold_nod
     struct hold_tensor r = {
         .data = hold_tape_upload(&run->tape, ref, rows * cols * 4), rows, cols, cols};
     double sum = 0.0, coef = w->scale * term->coef / norm;
-    hold_loss_kl(&run->tape, hidden, &run->model->head, r, &run->model->head, weight, term->reverse,
+    struct hold_param ref_head = hold_reference_head(run, term->ref);
+    hold_loss_kl(&run->tape, hidden, &run->model->head, r, &ref_head, weight, term->reverse,
                  (float)coef, &sum);
     w->result->extra += coef * sum;
 }

@@ -83,6 +83,16 @@ struct hold_tensor hold_reference_direction(const struct hold_reference *r, int6
     return hold_tensor_at(hold_at_f32(r->directions, layer * r->cols), 1, r->cols);
 }
 
+struct hold_param hold_reference_head(const struct hold_run *run, const struct hold_reference *r) {
+    struct hold_param head = run->model->head;
+    if (head.flat >= 0) {
+        head.value.data = hold_at_f32(r->theta, head.flat);
+        head.weight = NULL;
+        head.flat = -1;
+    }
+    return head;
+}
+
 /* --- filling --- */
 
 struct filling {

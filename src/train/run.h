@@ -91,6 +91,8 @@ const float *hold_reference_hidden(const struct hold_reference *r, int stream, i
 double hold_reference_dot(const struct hold_reference *r, int stream, int64_t row, int32_t ordinal,
                           int64_t layer);
 struct hold_tensor hold_reference_direction(const struct hold_reference *r, int64_t layer);
+/* The head that goes with the cached hidden rows: the model's, or its copy where it is trained. */
+struct hold_param hold_reference_head(const struct hold_run *run, const struct hold_reference *r);
 
 /* taps.c */
 struct hold_part_view { /* a micro-batch as taps see it */

@@ -34,7 +34,8 @@ first_lines_and_lengths() {
         -v left='(^|[^A-Za-z])(TO''DO|FIX''ME|X''XX)([^A-Za-z]|$)' "$rules" /dev/null)
 }
 
-# A source is named when a CMakeLists.txt of its folder or one above names its path from there.
+# A source is named when a CMakeLists.txt of its folder or one above names its path from there; a
+# method also by its line hold_method(STAGE STEM).
 all_are_built() {
     c_files src tests | grep '[.]c$' | while read -r file; do
         folder=$(dirname "$file")
@@ -43,6 +44,7 @@ all_are_built() {
             if [ -f "$list" ] && awk -v want="${file#"$folder"/}" '
                     { sub(/#.*/, ""); gsub(/[()"]/, " ") }
                     { for (i = 1; i <= NF; i++) if ($i == want) found = 1 }
+                    $1 == "hold_method" && $2 "/" $3 ".c" == want { found = 1 }
                     END { exit !found }' "$list"; then
                 break
             fi
@@ -86,6 +88,12 @@ self_test() {
     expect_pass "a method of 300 lines" "$tree"
     long src/methods/tune/m.c 301
     expect_fail 'found 301 lines, expected at most 300' "$tree"
+    put src/methods/CMakeLists.txt 'hold_method(tune n)\n'
+    put src/methods/tune/n.c '/* n.c: a method. */\n'
+    long src/methods/tune/m.c 300
+    expect_pass "a method named by its registration" "$tree"
+    put src/methods/CMakeLists.txt 'hold_method(align n)\n'
+    expect_fail 'src/methods/tune/n.c:1: no CMakeLists.txt names it' "$tree"
     good
     put src/base/a.h '#ifndef A\n'
     expect_fail 'src/base/a.h:1: expected a first line "/* a.h: what it is"' "$tree"

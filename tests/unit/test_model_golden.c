@@ -195,8 +195,8 @@ static void expect_gradients(const struct golden *g, const char *tuning, const c
     else
         assert_ok(hold_model_each(&t.model, compare_named, &cmp, &err), &err);
     assert_int_equal(cmp.tensors, t.model.lora ? 2 * 7 * 2 : 2 * 9 + 2);
-    print_message("%s, %s, %d tokens at once: loss off by %.1e, gradients by at most %.1e\n", tuning,
-                  layout, (int)micro, fabs(r.loss - expected), cmp.worst);
+    print_message("%s, %s, %d tokens at once: loss off by %.1e, gradients by at most %.1e\n",
+                  tuning, layout, (int)micro, fabs(r.loss - expected), cmp.worst);
     free(grad);
     bare_close(&b);
     tiny_close(&t);

@@ -44,12 +44,19 @@ static void packed_product(struct hold_device *d, const float *packed, int64_t m
             int64_t rows = m - b * BLOCK < BLOCK ? m - b * BLOCK : BLOCK, n = out - p * PANEL;
             const float *x = x0 + b * BLOCK * ldx, *panel = packed + p * PANEL * in;
             float *y = y0 + b * BLOCK * ldy + p * PANEL;
-            if (n >= PANEL) {
-                hold_block_stream(rows, in, x, ldx, panel, beta != 0, y, ldy);
-            } else {
-                hold_block_stream(rows, in, x, ldx, panel, false, space, PANEL);
-                put_columns(rows, n, space, beta != 0, y, ldy);
+            /* Long sums in pieces keep their small digits. */
+            for (int64_t from = 0; from < in; from += DEEP) {
+                int64_t deep = in - from < DEEP ? in - from : DEEP;
+                const float *part = panel + from * PANEL;
+                if (n >= PANEL) {
+                    hold_block_stream(rows, deep, x + from, ldx, part, from > 0 || beta != 0, y,
+                                      ldy);
+                } else {
+                    hold_block_stream(rows, deep, x + from, ldx, part, from > 0, space, PANEL);
+                }
             }
+            if (n < PANEL)
+                put_columns(rows, n, space, beta != 0, y, ldy);
         }
 }
 

@@ -13,7 +13,7 @@
  *
  * Deviations.  (1) C is no projector: mode `paper` scales what it keeps by ||V||, which nearly
  * zeroes it on a lightly aligned model; mode `unit` divides V V' by its top eigenvalue instead
- * (power iteration) and keeps the selection, which is scale free; mode `proj` takes the projector
+ * and keeps the selection, which is scale free; mode `proj` takes the projector
  * U_k U_k' on the fewest left singular vectors of V that hold 90% of ||V||^2, and B' = C B.  (2) The released code rounds rho
  * to five digits before comparing; here it is compared as it is.  (3) Modules are paired by name.
  * (4) V = 0 leaves the module alone.
@@ -56,30 +56,6 @@ static double frobenius(const float *v, int64_t n) {
     return sqrt(sum);
 }
 
-/* Largest eigenvalue of V V' by power iteration from a fixed start. */
-static int top_eigenvalue(struct hold_editor *e, const float *v, int64_t out, int64_t in,
-                          double *value, struct hold_error *err) {
-    enum { ROUNDS = 30 };
-    float *x = NULL, *y = NULL;
-    int rc = hold_edit_floats(e, out, &x, err);
-    if (rc == HOLD_OK)
-        rc = hold_edit_floats(e, in, &y, err);
-    for (int64_t i = 0; rc == HOLD_OK && i < out; i++)
-        x[i] = 1.0f + 0.01f * (float)(i % 7);
-    *value = 0.0;
-    for (int k = 0; rc == HOLD_OK && k < ROUNDS; k++) {
-        double norm = frobenius(x, out);
-        for (int64_t i = 0; norm > 0.0 && i < out; i++)
-            x[i] = (float)((double)x[i] / norm);
-        rc = hold_edit_multiply(e, true, false, in, 1, out, 1.0f, v, x, 0.0f, y, err);
-        double sigma = frobenius(y, in);
-        *value = sigma * sigma;
-        if (rc == HOLD_OK)
-            rc = hold_edit_multiply(e, false, false, out, 1, in, 1.0f, v, y, 0.0f, x, err);
-    }
-    return rc;
-}
-
 /* cb = C B in the scale of the mode; v: (out, in), u: room of the same size for a basis. */
 static int apply(struct hold_editor *e, const struct state *s, const struct hold_lora_pair *p,
                  const float *v, double norm, float *u, float *cb, struct hold_error *err) {
@@ -90,7 +66,7 @@ static int apply(struct hold_editor *e, const struct state *s, const struct hold
     float *between = NULL;
     int rc = HOLD_OK;
     if (strcmp(s->mode, "unit") == 0) {
-        rc = top_eigenvalue(e, v, p->out, p->in, &scale, err);
+        rc = hold_edit_top_eigenvalue(e, v, p->out, p->in, &scale, err);
     } else if (strcmp(s->mode, "proj") == 0) {
         rc = hold_edit_left_basis(e, v, p->out, p->in, SHARE, u, &k, err);
         left = u;

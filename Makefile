@@ -1,0 +1,26 @@
+# The front door: every target is one command of its own.
+.PHONY: all help demo test lint asan bench clean
+
+all: ## build a release: build/release/holdfast
+	cmake --preset release && cmake --build --preset release
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\): ## /  make \1	/p' Makefile
+
+demo: ## the main job, from nothing to its report
+	scripts/demo
+
+test: ## build with and without sanitizers, run every test, lint
+	scripts/test
+
+lint: ## clang-tidy over src/
+	scripts/lint
+
+asan: ## build with address and undefined-behaviour sanitizers
+	cmake --preset sanitize && cmake --build --preset sanitize
+
+bench: ## measure training against the machine's peak and against PyTorch
+	bench/run
+
+clean: ## remove what was built
+	rm -rf build

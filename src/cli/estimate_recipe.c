@@ -1,0 +1,202 @@
+/* estimate_recipe.c: memory and time of a recipe's stages, from a few measured steps and answers.
+ *
+ * Every stage is counted as if nothing of it were in the store yet.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "cli/training.h"
+#include "lab/lab_parts.h"
+
+enum { MEASURED_ROWS = 8 };
+
+struct work {
+    struct hold_cli *cli;
+    int64_t measured_steps;
+    struct hold_recipe recipe;
+    bool is_read, is_planned, is_measured;
+    struct hold_lab lab;
+    struct hold_plan plan;
+    struct hold_training t; /* model; rows and set: of the stage in hand */
+    double token_seconds;   /* of training */
+    double answer_seconds;  /* of a token of an answer, in a batch */
+    double seconds, most_bytes;
+    json_t *stages;
+};
+
+static int open_all(struct work *w, int n_args, char **args, struct hold_error *err) {
+    struct hold_cli *cli = w->cli;
+    int rc = hold_recipe_read(&w->recipe, args[0], (const char *const *)args + 1, n_args - 1, err);
+    w->is_read = rc == HOLD_OK;
+    if (rc == HOLD_OK)
+        rc = hold_cli_device(cli, &w->t.device, err);
+    w->lab = (struct hold_lab){.ctx = &cli->ctx,
+                               .device = w->t.device,
+                               .models_dir = hold_str_text(&cli->models),
+                               .version = HOLD_VERSION};
+    if (rc == HOLD_OK)
+        rc = hold_store_open(&w->lab.store, hold_str_text(&cli->store), &cli->ctx, err);
+    if (rc == HOLD_OK) {
+        rc = hold_plan_make(&w->plan, &w->lab, &w->recipe, err);
+        w->is_planned = true;
+    }
+    if (rc == HOLD_OK)
+        rc = hold_cli_model(cli, hold_str_text(&w->plan.model_path), NULL, w->t.device, &w->t.model,
+                            err);
+    return rc;
+}
+
+static int add_stage(struct work *w, const struct hold_plan_node *n, int64_t steps, double tokens,
+                     double seconds, struct hold_error *err) {
+    w->seconds += seconds;
+    json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:f}", "stage", n->name, "arm",
+                          n->arm == NULL ? "" : n->arm->name, "steps", (json_int_t)steps, "tokens",
+                          (json_int_t)tokens, "seconds", seconds);
+    return o != NULL && json_array_append_new(w->stages, o) == 0
+               ? HOLD_OK
+               : hold_fail(err, HOLD_ENOMEMORY, "no memory for an estimate");
+}
+
+/* Seconds of a set's answers; the first set that is asked for is measured. */
+static int answers(struct work *w, const struct hold_eval_set *set, double *seconds,
+                   struct hold_error *err) {
+    struct hold_rows some = set->data->rows;
+    struct hold_generated *g = NULL;
+    struct hold_ctx quiet = w->cli->ctx;
+    quiet.progress = NULL;
+    int rc = HOLD_OK;
+    some.n = some.n < MEASURED_ROWS ? some.n : MEASURED_ROWS;
+    if (w->answer_seconds <= 0 && some.n > 0) {
+        double begun = hold_clock_now();
+        rc = hold_lab_answers(&w->t.model, &some, set->max_tokens, &quiet, &g, err);
+        w->answer_seconds = (hold_clock_now() - begun) / (double)(some.n * set->max_tokens);
+        if (rc == HOLD_OK)
+            hold_generated_free(g, some.n);
+        hold_free(g);
+    }
+    *seconds = w->answer_seconds * (double)(set->data->rows.n * set->max_tokens);
+    return rc;
+}
+
+static int size_stage(struct work *w, const struct hold_train_config *c, struct hold_error *err) {
+    int64_t step = 0, vectors = 0;
+    int rc = hold_training_size(&w->t, c, &step, &vectors, err);
+    double bytes = (double)hold_current_memory() + (double)step + (double)vectors;
+    w->most_bytes = bytes > w->most_bytes ? bytes : w->most_bytes;
+    return rc;
+}
+
+static double passes_of(const struct hold_method_list *methods) {
+    double most = 1;
+    for (int i = 0; methods != NULL && i < methods->n; i++) {
+        const struct hold_hooks *h = methods->use[i].method->hooks;
+        most = h != NULL && h->passes > most ? h->passes : most;
+    }
+    return most;
+}
+
+static int training(struct work *w, const struct hold_plan_node *n, struct hold_error *err) {
+    struct hold_renderer r = hold_lab_renderer(&w->t.model, n->config.max_length);
+    struct hold_model *m = &w->t.model;
+    double probes = 0, one = 0;
+    int rc = hold_render_set(&r, n->rows, &w->t.set, NULL, err);
+    if (rc == HOLD_OK && m->n_flat == 0)
+        rc = hold_training_trainables(m, &n->config, err);
+    if (rc == HOLD_OK)
+        rc = size_stage(w, &n->config, err);
+    if (rc == HOLD_OK && !w->is_measured) {
+        rc = hold_training_measure(&w->t, w->cli, &n->config, w->measured_steps, &w->token_seconds,
+                                   err);
+        w->is_measured = true;
+    }
+    int64_t steps = hold_train_steps(&n->config, n->rows->n);
+    int64_t batch = n->config.per_device_train_batch_size * n->config.gradient_accumulation_steps;
+    double tokens = 0;
+    if (rc == HOLD_OK && w->t.set.n > 0)
+        tokens = (double)w->t.set.n_tokens / (double)w->t.set.n * (double)(batch * steps);
+    const struct hold_eval_set *probe = &w->recipe.eval[HOLD_EVAL_PROBE];
+    if (rc == HOLD_OK && probe->data != NULL) {
+        probes = probe->every > 0 ? (double)(steps / probe->every) + 2 : 2;
+        rc = answers(w, probe, &one, err);
+    }
+    if (m->lora)
+        hold_model_drop_lora(m);
+    hold_set_release(&w->t.set);
+    return rc < 0
+               ? rc
+               : add_stage(w, n, steps, tokens,
+                           w->token_seconds * tokens * passes_of(n->methods) + probes * one, err);
+}
+
+static int evaluation(struct work *w, const struct hold_plan_node *n, struct hold_error *err) {
+    const struct hold_eval_set *set = &w->recipe.eval[n->eval];
+    double seconds = 0;
+    if (n->eval != HOLD_EVAL_PERPLEXITY) {
+        int rc = answers(w, set, &seconds, err);
+        return rc < 0 ? rc : add_stage(w, n, 0, 0, seconds, err);
+    }
+    struct hold_renderer r = hold_lab_renderer(&w->t.model, w->t.model.shape.max_positions);
+    int rc = hold_render_set(&r, &set->data->rows, &w->t.set, NULL, err);
+    double tokens = (double)w->t.set.n_tokens;
+    hold_set_release(&w->t.set);
+    /* A forward pass is a third of a step. */
+    return rc < 0 ? rc : add_stage(w, n, 0, tokens, w->token_seconds * tokens / 3, err);
+}
+
+static int print_all(const struct work *w, struct hold_error *err) {
+    char text[32];
+    double limit = (double)hold_memory_limit();
+    if (w->cli->common.json)
+        return hold_cli_print_json(
+            json_pack("{s:O, s:f, s:I, s:I, s:b}", "stages", w->stages, "seconds", w->seconds,
+                      "peak_bytes", (json_int_t)w->most_bytes, "limit_bytes", (json_int_t)limit,
+                      "fits", limit <= 0 || w->most_bytes <= limit),
+            err);
+    struct hold_table t = {.cols = 5};
+    static const char *const HEAD[] = {"stage", "first arm", "steps", "tokens", "seconds"};
+    for (int i = 0; i < 5; i++)
+        hold_table_cell(&t, "%s", HEAD[i]);
+    for (size_t i = 0; i < json_array_size(w->stages); i++) {
+        const json_t *s = json_array_get(w->stages, i);
+        hold_table_cell(&t, "%s", json_string_value(json_object_get(s, "stage")));
+        hold_table_cell(&t, "%s", json_string_value(json_object_get(s, "arm")));
+        hold_table_cell(&t, "%lld", (long long)json_integer_value(json_object_get(s, "steps")));
+        hold_table_cell(&t, "%lld", (long long)json_integer_value(json_object_get(s, "tokens")));
+        hold_table_cell(&t, "%.1f", json_real_value(json_object_get(s, "seconds")));
+    }
+    int rc = hold_table_print(&t, err);
+    hold_cli_bytes(text, w->most_bytes);
+    if (rc == HOLD_OK)
+        printf("\nin all: %.1f minutes, %s of memory at most%s\n", w->seconds / 60, text,
+               limit > 0 && w->most_bytes > limit ? ", which is more than this process may use"
+                                                  : "");
+    return rc;
+}
+
+int hold_estimate_recipe(struct hold_cli *cli, int n_args, char **args, int64_t measured_steps,
+                         struct hold_error *err) {
+    struct work w = {.cli = cli, .measured_steps = measured_steps, .stages = json_array()};
+    int rc = w.stages == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for an estimate")
+                              : open_all(&w, n_args, args, err);
+    for (int i = 0; rc == HOLD_OK && i < w.plan.n_nodes; i++) {
+        const struct hold_plan_node *n = &w.plan.nodes[i];
+        if (n->kind == HOLD_NODE_TRAIN)
+            rc = training(&w, n, err);
+        else if (n->kind == HOLD_NODE_EVALUATE)
+            rc = evaluation(&w, n, err);
+    }
+    if (rc == HOLD_OK)
+        rc = print_all(&w, err);
+    if (w.is_planned)
+        hold_plan_release(&w.plan);
+    hold_lab_release(&w.lab);
+    if (w.lab.store != NULL)
+        hold_store_close(w.lab.store);
+    if (w.is_read)
+        hold_recipe_release(&w.recipe);
+    json_decref(w.stages);
+    hold_training_close(&w.t);
+    return rc;
+}

@@ -1,0 +1,39 @@
+/* training.h: what `train` and `estimate` do before the first step: rows checked, model loaded. */
+#ifndef HOLD_CLI_TRAINING_H
+#define HOLD_CLI_TRAINING_H
+
+#include "cli/cli.h"
+#include "train/train.h"
+
+struct hold_training {
+    struct hold_device *device;
+    struct hold_model model; /* with its trainables */
+    struct hold_rows rows;
+    struct hold_set set;
+};
+/* Rows with errors are refused before the model is loaded onto the device; warnings are told with
+ * their counts.  `now`: Unix time that templates see. */
+int hold_training_open(struct hold_training *t, struct hold_cli *cli, const char *model,
+                       const char *adapter, const char *data, const struct hold_train_config *c,
+                       int64_t now, struct hold_error *err);
+void hold_training_close(struct hold_training *t);
+/* Bytes of one step and of gradient and moments. */
+int hold_training_size(struct hold_training *t, const struct hold_train_config *c,
+                       int64_t *step_bytes, int64_t *vector_bytes, struct hold_error *err);
+/* ENOMEMORY when a step would not fit beside what is loaded. */
+int hold_training_check_memory(struct hold_training *t, const struct hold_train_config *c,
+                               struct hold_error *err);
+/* Seconds of a token as the user counts them, by real steps on the loaded model, whose result is
+ * thrown away.  The first step sizes the memory and is not counted. */
+int hold_training_measure(struct hold_training *t, struct hold_cli *cli,
+                          const struct hold_train_config *c, int64_t n_steps,
+                          double *seconds_a_token, struct hold_error *err);
+/* What the configuration trains, made in the model. */
+int hold_training_trainables(struct hold_model *m, const struct hold_train_config *c,
+                             struct hold_error *err);
+
+/* estimate_recipe.c: prints memory and time of all stages of a recipe. */
+int hold_estimate_recipe(struct hold_cli *cli, int n_args, char **args, int64_t measured_steps,
+                         struct hold_error *err);
+
+#endif

@@ -1,0 +1,71 @@
+#!/bin/sh
+# train.sh: a training folder: made, finished, gone on with after a signal, refused, overwritten.
+. "$(dirname "$0")/common.sh"
+
+i=0
+while [ $i -lt 16 ]; do
+    printf '{"prompt":"the fox %s","completion":"sleeps in the sun %s"}\n' $i $i
+    i=$((i + 1))
+done >rows.jsonl
+echo '{"prompt":"a fox"}' >prompts.jsonl
+
+# In one go, with answers while training.
+expect 0 holdfast train --data rows.jsonl --max-steps 6 --save-steps 2 -o whole --threads 1 \
+    --probe prompts.jsonl --samples prompts.jsonl --answer-tokens 3
+for file in adapter_config.json adapter_model.safetensors metrics.jsonl probes.jsonl samples.jsonl; do
+    [ -s whole/$file ] || fail "whole/$file is missing"
+done
+grep -q '"name":"safety/harmful"' whole/metrics.jsonl || fail "no safety probe in the metrics"
+grep -q '"name":"train/loss"' whole/metrics.jsonl || fail "no loss in the metrics"
+[ "$(grep -c . whole/samples.jsonl)" -eq 2 ] || fail "expected samples of the start and the end"
+
+# Again: nothing to do.  Other options: refused, the folder stays.  Underscores are the same.
+sum=$(cksum <whole/adapter_model.safetensors)
+expect 0 holdfast train --data rows.jsonl --max_steps 6 --save_steps 2 -o whole
+says "nothing to do"
+expect 2 holdfast train --data rows.jsonl --max-steps 7 --save-steps 2 -o whole
+says "--overwrite"
+[ "$(cksum <whole/adapter_model.safetensors)" = "$sum" ] || fail "the result has changed"
+
+# Stopped by a signal, gone on with: the same bytes as without the stop.
+long='--data rows.jsonl --max-steps 3000 --save-steps 1000 --threads 1'
+expect 0 holdfast train $long -o uncut
+for signal in INT TERM; do
+    rm -rf cut
+    holdfast train $long -o cut 2>"$scratch/err" &
+    child=$!
+    tries=0
+    while [ ! -s cut/metrics.jsonl ] && [ $tries -lt 100 ]; do
+        sleep 0.05
+        tries=$((tries + 1))
+    done
+    # Shells start children in the background with SIGINT ignored; a handler set by us still holds.
+    kill -$signal $child 2>/dev/null
+    wait $child
+    got=$?
+    case $signal in INT) want=130 ;; *) want=143 ;; esac
+    [ $got -eq $want ] || fail "SIG$signal gave $got, expected $want: $(cat "$scratch/err")"
+    [ ! -e cut/adapter_config.json ] || fail "an interrupted training left a result"
+    expect 0 holdfast train $long -o cut
+    says "going on from"
+    cmp -s cut/adapter_model.safetensors uncut/adapter_model.safetensors ||
+        fail "going on after SIG$signal gave other weights"
+done
+
+# --overwrite begins anew; the whole model is written when it is trained.
+expect 0 holdfast train --data rows.jsonl --max-steps 2 --tuning full -o whole --overwrite
+[ -s whole/model.safetensors ] || fail "no model was written"
+[ ! -e whole/adapter_config.json ] || fail "the old adapter is still there"
+expect 0 holdfast model verify whole
+
+# An adapter merged and loaded gives the logits of model and adapter.
+echo '[5,6,7,8]' >ids.jsonl
+expect 0 holdfast model merge smollm2-135m-instruct --adapter uncut -o merged
+expect 0 holdfast loss --adapter uncut --data rows.jsonl
+tail -1 "$scratch/out" >apart
+expect 0 holdfast loss -m merged --data rows.jsonl
+tail -1 "$scratch/out" >together
+cut -c1-80 apart >a && cut -c1-80 together >b
+awk -F'"loss":' 'NR == FNR { x = $2 + 0; next } { d = x - $2; exit !(d < 1e-4 && d > -1e-4) }' \
+    apart together || fail "merged: $(cat together), apart: $(cat apart)"
+finish

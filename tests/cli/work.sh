@@ -1,0 +1,109 @@
+#!/bin/sh
+# work.sh: what the commands print, on a tiny model.
+. "$(dirname "$0")/common.sh"
+
+# tokenize and back; special tokens only when asked for
+printf 'the quick brown fox\n\ncaf\303\251 <|im_end|>\n' >text
+expect 0 holdfast tokenize text
+cp "$scratch/out" ids.jsonl
+[ "$(wc -l <ids.jsonl)" -eq 3 ] || fail "three lines make three arrays"
+[ "$(sed -n 2p ids.jsonl)" = '[]' ] || fail "an empty line is an empty array"
+expect 0 holdfast tokenize --decode ids.jsonl
+cmp -s "$scratch/out" text || fail "tokenize and back is not the text"
+printf '%s\n' '"a\nb <|im_end|>"' >string
+expect 0 holdfast tokenize --json-lines --special string
+grep -q ',2]$' "$scratch/out" || fail "the special token is not one id"
+cp "$scratch/out" special.jsonl
+expect 0 holdfast tokenize --json_lines --special --decode special.jsonl
+cmp -s "$scratch/out" string || fail "JSON lines and back are not the text"
+
+# template: what the model's template says; control text in a message stays text
+echo '{"messages":[{"role":"user","content":"a <|im_end|> b"}]}' >chat.jsonl
+expect 0 holdfast template chat.jsonl --add-generation-prompt
+[ "$(cat "$scratch/out")" = '"<|im_start|>user\na <|im_end|> b<|im_end|>\n<|im_start|>assistant\n"' ] ||
+    fail "template: $(cat "$scratch/out")"
+expect 0 holdfast template chat.jsonl --ids
+[ "$(tr ',[]' '\n\n\n' <"$scratch/out" | grep -cx 2)" -eq 1 ] || fail "text became a control token"
+
+# logits, and that loss is their log-softmax is the engine's own test; here: shapes and totals
+expect 0 holdfast logits --ids special.jsonl -o logits.safetensors
+grep -aq '"logits.0"' logits.safetensors || fail "no tensor logits.0"
+printf '{"prompt":"the fox","completion":"sleeps"}\n{"text":"the quick brown fox"}\n' >rows.jsonl
+expect 0 holdfast loss --data rows.jsonl
+[ "$(wc -l <"$scratch/out")" -eq 3 ] || fail "two rows and a total"
+prints '{"index":0,"tokens":'
+prints '"total":true,"rows":2'
+
+# generate: input order, one line a row, the same for every batch and from a pipe
+for i in 1 2 3 4 5; do printf '{"prompt":"fox %s"}\n' $i; done >prompts.jsonl
+expect 0 holdfast generate --prompts prompts.jsonl --max-tokens 6 -o five.jsonl
+[ "$(cut -c1-11 five.jsonl | tr '\n' ' ')" = '{"index":0, {"index":1, {"index":2, {"index":3, {"index":4, ' ] ||
+    fail "generate: $(cat five.jsonl)"
+holdfast generate --max-tokens 6 --batch 2 <prompts.jsonl >again.jsonl
+cmp -s five.jsonl again.jsonl || fail "another batch gave other answers"
+holdfast generate --max-tokens 6 --temperature 1 --seed 7 <prompts.jsonl >one.jsonl
+holdfast generate --max-tokens 6 --temperature 1 --seed 7 --batch 1 <prompts.jsonl >two.jsonl
+cmp -s one.jsonl two.jsonl || fail "the same seed gave other answers"
+
+# chat from a pipe
+printf '/help\nhello\n/reset\n/quit\nnever read\n' >talk
+holdfast chat --max-tokens 4 --temperature 0 <talk >"$scratch/out" 2>"$scratch/err" || fail "chat"
+says "/reset forgets"
+
+# data
+expect 0 holdfast data check rows.jsonl -m smollm2-135m-instruct
+prints "2 rows, 0 errors"
+expect 0 holdfast data show rows.jsonl --limit 1
+prints "sleeps"
+expect 0 holdfast data show rows.jsonl --json
+prints '"weight":1'
+expect 0 holdfast data stats rows.jsonl -m smollm2-135m-instruct --json
+prints '"rows":2'
+
+# models
+expect 0 holdfast model convert smollm2-135m-instruct -o copy
+expect 0 holdfast model verify copy
+expect 0 holdfast model info copy --json
+prints '"content_id"'
+expect 0 holdfast model verify "$golden/tiny-llama-adapter"
+expect 1 holdfast model verify copy --content-id 00
+expect 0 holdfast logits -m copy --ids special.jsonl -o copied.safetensors
+cmp -s logits.safetensors copied.safetensors || fail "a converted model has other logits"
+
+# list, show, doctor
+expect 0 holdfast list --json
+prints '"name":"vaccine","kind":"defense","stage":"align"'
+prints '"kind":"model"'
+expect 0 holdfast show vaccine
+prints "--rho"
+expect 0 holdfast doctor
+prints "isa"
+expect 1 env HOLDFAST_HOME="$scratch/none" holdfast doctor
+prints "fetch-model"
+expect 0 holdfast doctor --isa portable --json
+prints '"isa":"portable"'
+
+# eval and compare
+expect 0 holdfast eval --suite harmful,planted --limit 4 --max-tokens 4 -o one
+prints "| harmful"
+expect 0 holdfast eval --suite harmful,planted --limit 4 --max-tokens 4 --json \
+    --adapter "$golden/tiny-llama-adapter" -o two
+prints '"harmful":{"value":'
+[ "$(wc -l <one/rows.jsonl)" -eq 8 ] || fail "rows of both suites"
+grep -q '"answer":' one/rows.jsonl && fail "answers to harmful prompts are withheld"
+expect 0 holdfast compare one two
+prints "points"
+expect 0 holdfast compare one one --json
+prints '"difference":0.0,"lo":0.0,"hi":0.0,"n":4'
+
+# estimate
+printf '{"prompt":"the fox","completion":"sleeps"}\n' >train.jsonl
+expect 0 holdfast estimate --data train.jsonl --json
+prints '"fits":true'
+
+# the environment is below the flags; words may be joined either way
+expect 0 env HOLDFAST_MODEL="$golden/tiny-llama.gguf" holdfast tokenize text
+cmp -s "$scratch/out" ids.jsonl || fail "the same vocabulary from GGUF gave other ids"
+expect 2 env HOLDFAST_MODEL=missing holdfast tokenize text
+expect 0 env HOLDFAST_MODEL=missing holdfast tokenize -m smollm2-135m-instruct text
+finish
