@@ -18,6 +18,7 @@ extern const struct hold_command hold_cmd_logits;
 extern const struct hold_command hold_cmd_loss;
 extern const struct hold_command hold_cmd_model_convert;
 extern const struct hold_command hold_cmd_model_info;
+extern const struct hold_command hold_cmd_model_init;
 extern const struct hold_command hold_cmd_model_merge;
 extern const struct hold_command hold_cmd_model_verify;
 extern const struct hold_command hold_cmd_run;

@@ -180,13 +180,13 @@ int hold_estimate_recipe(struct hold_cli *cli, int n_args, char **args, int64_t 
     struct work w = {.cli = cli, .measured_steps = measured_steps, .stages = json_array()};
     int rc = w.stages == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for an estimate")
                               : open_all(&w, n_args, args, err);
-    for (int i = 0; rc == HOLD_OK && i < w.plan.n_nodes; i++) {
-        const struct hold_plan_node *n = &w.plan.nodes[i];
-        if (n->kind == HOLD_NODE_TRAIN)
-            rc = training(&w, n, err);
-        else if (n->kind == HOLD_NODE_EVALUATE)
-            rc = evaluation(&w, n, err);
-    }
+    /* Trainings first: what they measure serves the evaluations too. */
+    for (int i = 0; rc == HOLD_OK && i < w.plan.n_nodes; i++)
+        if (w.plan.nodes[i].kind == HOLD_NODE_TRAIN)
+            rc = training(&w, &w.plan.nodes[i], err);
+    for (int i = 0; rc == HOLD_OK && i < w.plan.n_nodes; i++)
+        if (w.plan.nodes[i].kind == HOLD_NODE_EVALUATE)
+            rc = evaluation(&w, &w.plan.nodes[i], err);
     if (rc == HOLD_OK)
         rc = print_all(&w, err);
     if (w.is_planned)

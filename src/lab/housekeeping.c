@@ -86,11 +86,11 @@ static int list_one(void *user, const char *id, struct hold_error *err) {
     const char *name = json_string_value(json_object_get(manifest, "name"));
     const char *content = json_string_value(json_object_get(manifest, "content"));
     const char *made = json_string_value(json_object_get(manifest, "made"));
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:b}", "id", id, "content",
-                          content ? content : "", "kind", kind ? kind : "", "name",
-                          name ? name : "", "bytes",
-                          (json_int_t)json_integer_value(json_object_get(manifest, "bytes")),
-                          "made", made ? made : "", "pinned", (int)is_pinned(l->s, id));
+    json_t *o =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:b}", "id", id, "content",
+                  content ? content : "", "kind", kind ? kind : "", "name", name ? name : "",
+                  "bytes", (json_int_t)json_integer_value(json_object_get(manifest, "bytes")),
+                  "made", made ? made : "", "pinned", (int)is_pinned(l->s, id));
     json_decref(manifest);
     return json_array_append_new(l->list, o) == 0
                ? HOLD_OK
@@ -182,8 +182,8 @@ static int keep_named(struct sweep *w, const json_t *value, struct hold_error *e
     const char *key;
     json_t *item;
     if (json_is_object(value))
-        json_object_foreach((json_t *)value, key, item) if (rc == HOLD_OK)
-            rc = keep_named(w, item, err);
+        json_object_foreach((json_t *)value, key, item) if (rc == HOLD_OK) rc =
+            keep_named(w, item, err);
     return rc;
 }
 
@@ -257,8 +257,7 @@ static int keep_recent(void *user, const char *id, struct hold_error *err) {
     struct stat st;
     double most = w->days * 86400.0 < 3600.0 ? w->days * 86400.0 : 3600.0;
     hold_store_at(w->s, "spec", id, ".json", &path);
-    bool recent =
-        stat(hold_str_text(&path), &st) == 0 && difftime(time(NULL), st.st_mtime) < most;
+    bool recent = stat(hold_str_text(&path), &st) == 0 && difftime(time(NULL), st.st_mtime) < most;
     hold_str_release(&path);
     return recent && hold_is_id(id) ? keep_spec(w, id, err) : HOLD_OK;
 }
@@ -311,8 +310,8 @@ static int drop_work(void *user, const char *id, struct hold_error *err) {
     json_t *lease = NULL;
     hold_store_at(w->s, "work", id, "/lease.json", &path);
     /* An owner that cannot be judged from here (another machine) keeps its work. */
-    bool live = hold_json_load(&lease, hold_str_text(&path), &e) == HOLD_OK &&
-                hold_lease_alive(lease) != 0;
+    bool live =
+        hold_json_load(&lease, hold_str_text(&path), &e) == HOLD_OK && hold_lease_alive(lease) != 0;
     json_decref(lease);
     hold_str_release(&path);
     return live ? HOLD_OK : drop_path(w, "work", id, "", true, err);

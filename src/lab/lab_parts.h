@@ -59,10 +59,10 @@ struct hold_arm_plan { /* an arm with one seed */
     const struct hold_arm *arm;
     int64_t seed;
     int n;
-    int nodes[HOLD_ARM_NODES];     /* import, trainings, edits; the last is the arm's model */
-    int evals[HOLD_EVAL_COUNT];    /* -1: not asked for */
-    int prepared[2];               /* indices of prepared stages: alignment's, the job's; -1 */
-    int code;                      /* it could not even be planned */
+    int nodes[HOLD_ARM_NODES];  /* import, trainings, edits; the last is the arm's model */
+    int evals[HOLD_EVAL_COUNT]; /* -1: not asked for */
+    int prepared[2];            /* indices of prepared stages: alignment's, the job's; -1 */
+    int code;                   /* it could not even be planned */
     char error[HOLD_ERROR_TEXT];
 };
 

@@ -81,8 +81,8 @@ static double train_units(const struct hold_plan *p, const struct hold_plan_node
             passes += h->passes - 1.0;
     }
     int64_t steps = hold_train_steps(&n->config, n->rows->n);
-    double batch = (double)(n->config.per_device_train_batch_size *
-                            n->config.gradient_accumulation_steps);
+    double batch =
+        (double)(n->config.per_device_train_batch_size * n->config.gradient_accumulation_steps);
     double a_row = n->rows->n > 0 ? text_tokens(n->rows) / (double)n->rows->n : 0.0;
     double units = 3.0 * passes * (double)steps * batch * a_row;
     const struct hold_eval_set *probe = &p->recipe->eval[HOLD_EVAL_PROBE];
@@ -248,14 +248,13 @@ static int add_repairs(struct hold_plan *p, struct hold_arm_plan *a, int before,
         hold_str_release(&name);
         int node = -1;
         n.units = text_tokens(&p->harmful) + 2000.0;
-        rc = n.name == NULL
-                 ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a plan")
-                 : add_node(p, &n,
-                            json_pack("{s:O, s:s, s:s, s:I}", "edit",
-                                      json_array_get(arm->repair.described, (size_t)i), "model",
-                                      key_of(p, n.model), "before", key_of(p, before), "seed",
-                                      (json_int_t)a->seed),
-                            &node, err);
+        rc = n.name == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a plan")
+                            : add_node(p, &n,
+                                       json_pack("{s:O, s:s, s:s, s:I}", "edit",
+                                                 json_array_get(arm->repair.described, (size_t)i),
+                                                 "model", key_of(p, n.model), "before",
+                                                 key_of(p, before), "seed", (json_int_t)a->seed),
+                                       &node, err);
         if (rc == HOLD_OK)
             rc = append(a, node, err);
     }

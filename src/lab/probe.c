@@ -89,10 +89,9 @@ static int judge_all(struct hold_probe *p, struct hold_run *run, int64_t step,
     int64_t scored = rows->n - counts[HOLD_UNSCORED];
     if (scored == 0)
         return HOLD_OK;
-    int rc = hold_run_metric(run, "safety/harmful",
-                             (double)(counts[HOLD_PARTIAL] + counts[HOLD_COMPLIED]) /
-                                 (double)scored,
-                             err);
+    int rc = hold_run_metric(
+        run, "safety/harmful",
+        (double)(counts[HOLD_PARTIAL] + counts[HOLD_COMPLIED]) / (double)scored, err);
     if (rc == HOLD_OK)
         rc = hold_run_metric(run, "safety/refused", (double)counts[HOLD_REFUSED] / (double)scored,
                              err);

@@ -37,8 +37,7 @@ static int read_name(struct hold_recipe *r, const struct hold_view *root, struct
     return title.value == NULL ? HOLD_OK : hold_view_text(&title, &r->title, err);
 }
 
-static int read_seeds(struct hold_recipe *r, const struct hold_view *root,
-                      struct hold_error *err) {
+static int read_seeds(struct hold_recipe *r, const struct hold_view *root, struct hold_error *err) {
     struct hold_view v = hold_view_get(root, "seed");
     size_t n = json_is_array(v.value) ? json_array_size(v.value) : 1;
     if (n == 0 || n > SEEDS_MAX)
@@ -72,8 +71,7 @@ static int read_scenario(struct hold_recipe *r, const struct hold_view *root,
 }
 
 /* A path is tried beside the recipe first: a checked-in model is found from any folder. */
-static int read_model(struct hold_recipe *r, const struct hold_view *root,
-                      struct hold_error *err) {
+static int read_model(struct hold_recipe *r, const struct hold_view *root, struct hold_error *err) {
     struct hold_view v = hold_view_get(root, "model");
     struct hold_str path = HOLD_STR_INIT;
     if (v.value == NULL)
@@ -124,8 +122,7 @@ static int check_owner(const struct hold_recipe *r, const struct hold_view *v, c
     return HOLD_OK;
 }
 
-static int read_align(struct hold_recipe *r, const struct hold_view *root,
-                      struct hold_error *err) {
+static int read_align(struct hold_recipe *r, const struct hold_view *root, struct hold_error *err) {
     static const char *const KEYS[] = {"data", "refusals", "general", "harmful", "train", NULL};
     static const char *const HARMFUL[] = {"prompts", "answers", NULL};
     static const unsigned DEFENDER = 1u << HOLD_OWNER_DEFENDER;
@@ -138,8 +135,7 @@ static int read_align(struct hold_recipe *r, const struct hold_view *root,
     struct {
         const char *key;
         int *out;
-    } lists[] = {
-        {"data", r->align_data}, {"refusals", r->refusals}, {"general", r->general}};
+    } lists[] = {{"data", r->align_data}, {"refusals", r->refusals}, {"general", r->general}};
     for (size_t i = 0; rc == HOLD_OK && i < sizeof lists / sizeof *lists; i++) {
         struct hold_view one = hold_view_get(&v, lists[i].key);
         rc = read_sets(r, &one, lists[i].out, err);

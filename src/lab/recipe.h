@@ -68,7 +68,7 @@ enum hold_owner {
 struct hold_data_set {
     const char *name;
     enum hold_owner owner;
-    const char *task; /* rows of one task share their wordings: only exact duplicates count */
+    const char *task;    /* rows of one task share their wordings: only exact duplicates count */
     int64_t limit, skip; /* of a fixed shuffle when either is given; limit 0: all that are left */
     struct hold_rows rows;
     char content_id[65]; /* SHA-256 over the rows as taken */
@@ -84,7 +84,7 @@ struct hold_method_list {
 struct hold_arm {
     const char *name, *title;
     const char *against; /* name of the arm that the paired difference is to, or NULL */
-    struct hold_method_list align, attack, tune, repair; /* n == 0: no such stage */
+    struct hold_method_list align, attack, tune, repair;  /* n == 0: no such stage */
     struct hold_train_config align_train, customer_train; /* resolved; seed is the replicate's */
     long line;
 };
@@ -100,7 +100,7 @@ enum hold_eval_kind {
 };
 struct hold_eval_set {
     const struct hold_data_set *data; /* NULL: not asked for */
-    int64_t max_tokens, every; /* every: steps between probes */
+    int64_t max_tokens, every;        /* every: steps between probes */
     /* "judge", "key" (planted policy: the row's "answer" occurs) or "label" (tasks: the answer is
      * the row's "label"). */
     const char *score;

@@ -100,8 +100,7 @@ static int add_entry(struct hold_method_list *list, enum hold_stage stage,
     if (!json_is_object(v->value) || json_object_size(v->value) != 1)
         return hold_view_fail(v, err,
                               "found %s, expected a method: name, {name: {options}} or a list",
-                              json_is_object(v->value) ? "several keys"
-                                                       : hold_json_kind(v->value));
+                              json_is_object(v->value) ? "several keys" : hold_json_kind(v->value));
     const char *name = json_object_iter_key(json_object_iter((json_t *)v->value));
     struct hold_view inner = hold_view_get(v, name);
     return add_method(list, stage, name, &inner, json_object_get(v->value, name), err);
@@ -199,9 +198,8 @@ static int check_arm(const struct hold_recipe *r, const struct hold_arm *a,
 
 static int read_arm(struct hold_recipe *r, struct hold_arm *a, const struct hold_view *root,
                     const struct hold_view *v, struct hold_error *err) {
-    static const char *const KEYS[] = {"name",   "title", "align",       "attack",
-                                       "tune",   "repair", "align_train", "customer_train",
-                                       "against", NULL};
+    static const char *const KEYS[] = {"name",   "title",       "align",          "attack",  "tune",
+                                       "repair", "align_train", "customer_train", "against", NULL};
     int rc = hold_view_keys(v, KEYS, err);
     if (rc < 0)
         return rc;

@@ -109,8 +109,8 @@ static int add_files(struct hold_recipe *r, struct hold_data_set *d, const struc
         return hold_view_fail(v, err, "'files' is missing");
     if (!json_is_array(files.value))
         return add_file(r, d, &files, err);
-    int rc = json_array_size(files.value) > 0 ? HOLD_OK
-                                              : hold_view_fail(&files, err, "names no file");
+    int rc =
+        json_array_size(files.value) > 0 ? HOLD_OK : hold_view_fail(&files, err, "names no file");
     for (size_t i = 0; rc == HOLD_OK && i < json_array_size(files.value); i++) {
         struct hold_view one = hold_view_at(&files, i);
         rc = add_file(r, d, &one, err);
@@ -180,8 +180,9 @@ static int read_owner(const struct hold_view *v, enum hold_owner *out, struct ho
     struct hold_view owner = hold_view_get(v, "owner");
     const char *word = NULL, *names[HOLD_OWNER_COUNT];
     if (owner.value == NULL)
-        return hold_view_fail(v, err, "'owner' is missing: defender, attacker, customer or "
-                                      "evaluator");
+        return hold_view_fail(v, err,
+                              "'owner' is missing: defender, attacker, customer or "
+                              "evaluator");
     int rc = hold_view_text(&owner, &word, err);
     if (rc < 0)
         return rc;
@@ -193,8 +194,9 @@ static int read_owner(const struct hold_view *v, enum hold_owner *out, struct ho
         }
     }
     const char *near = hold_nearest(word, names, HOLD_OWNER_COUNT);
-    return hold_view_fail(&owner, err, "found '%s', expected defender, attacker, customer or "
-                                       "evaluator%s%s%s",
+    return hold_view_fail(&owner, err,
+                          "found '%s', expected defender, attacker, customer or "
+                          "evaluator%s%s%s",
                           word, near ? " (did you mean '" : "", near ? near : "",
                           near ? "'?)" : "");
 }

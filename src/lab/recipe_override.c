@@ -58,8 +58,7 @@ static bool is_word(const json_t *value, const char *word) {
 }
 
 /* The value in the slot as something that can be entered. */
-static int open_slot(const struct slot *s, const char *next, json_t **out,
-                     struct hold_error *err) {
+static int open_slot(const struct slot *s, const char *next, json_t **out, struct hold_error *err) {
     json_t *value = slot_value(s);
     int rc = HOLD_OK;
     if (is_word(value, next))
@@ -67,8 +66,8 @@ static int open_slot(const struct slot *s, const char *next, json_t **out,
     else if (value == NULL || json_is_null(value))
         rc = slot_set(s, json_object(), err);
     else if (!json_is_object(value) && !json_is_array(value))
-        rc = hold_fail(err, HOLD_EUSAGE, "override: '%s' is not an object, '%s' cannot be set in it",
-                       s->key, next);
+        rc = hold_fail(err, HOLD_EUSAGE,
+                       "override: '%s' is not an object, '%s' cannot be set in it", s->key, next);
     *out = slot_value(s);
     return rc;
 }

@@ -97,8 +97,8 @@ int hold_view_text(const struct hold_view *v, const char **out, struct hold_erro
 int hold_view_int(const struct hold_view *v, int64_t lo, int64_t hi, int64_t *out,
                   struct hold_error *err) {
     int64_t value = json_integer_value(v->value);
-    if (!json_is_integer(v->value) && !(json_is_real(v->value) &&
-                                        hold_real_to_int(json_real_value(v->value), &value)))
+    if (!json_is_integer(v->value) &&
+        !(json_is_real(v->value) && hold_real_to_int(json_real_value(v->value), &value)))
         return hold_view_fail(v, err, "found %s, expected a whole number",
                               hold_json_kind(v->value));
     if (value < lo || value > hi)

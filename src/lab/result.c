@@ -114,8 +114,8 @@ int hold_artifact_lines(struct hold_plan *p, const char *content, const char *fi
     *out = NULL;
     hold_store_artifact(p->lab->store, content, &path);
     hold_str_addf(&path, "/%s", file);
-    int rc = hold_exists(hold_str_text(&path)) ? read_lines(hold_str_text(&path), out, err)
-                                               : HOLD_OK;
+    int rc =
+        hold_exists(hold_str_text(&path)) ? read_lines(hold_str_text(&path), out, err) : HOLD_OK;
     hold_str_release(&path);
     return rc;
 }
@@ -126,7 +126,8 @@ int hold_book_rows(struct hold_book *b, int node, const json_t **out, struct hol
         return HOLD_OK;
     int rc = HOLD_OK;
     if (b->rows[node] == NULL)
-        rc = hold_artifact_lines(b->p, b->p->nodes[node].content, "rows.jsonl", &b->rows[node], err);
+        rc =
+            hold_artifact_lines(b->p, b->p->nodes[node].content, "rows.jsonl", &b->rows[node], err);
     *out = b->rows[node];
     return rc;
 }
@@ -158,8 +159,8 @@ struct span {
     int first, n;
 };
 
-static int collect(struct hold_book *b, struct span arms, enum score_kind kind,
-                   struct values *out, struct hold_error *err) {
+static int collect(struct hold_book *b, struct span arms, enum score_kind kind, struct values *out,
+                   struct hold_error *err) {
     int rc = HOLD_OK;
     for (int s = 0; s < arms.n; s++)
         for (int k = 0; rc == HOLD_OK && k < HOLD_EVAL_PROBE; k++) {
@@ -214,7 +215,8 @@ static int perplexity_interval(struct hold_book *b, struct span arms, struct hol
     for (int pass = 0; pass < 2; pass++) {
         for (int s = 0; rc == HOLD_OK && s < arms.n; s++) {
             const json_t *rows = NULL;
-            rc = hold_book_rows(b, b->p->arms[arms.first + s].evals[HOLD_EVAL_PERPLEXITY], &rows, err);
+            rc = hold_book_rows(b, b->p->arms[arms.first + s].evals[HOLD_EVAL_PERPLEXITY], &rows,
+                                err);
             for (size_t i = 0; rc == HOLD_OK && i < json_array_size(rows); i++) {
                 const json_t *row = json_array_get(rows, i);
                 double logp = json_number_value(json_object_get(row, "logp"));
@@ -267,9 +269,8 @@ static int add_score(struct hold_book *b, struct span arms, enum score_kind kind
     return rc;
 }
 
-static int add_delta(struct hold_book *b, struct span arms, struct span others,
-                     const char *against, enum score_kind kind, json_t *delta,
-                     struct hold_error *err) {
+static int add_delta(struct hold_book *b, struct span arms, struct span others, const char *against,
+                     enum score_kind kind, json_t *delta, struct hold_error *err) {
     struct hold_interval v = {0};
     struct values x = {0}, y = {0};
     int rc = collect(b, arms, kind, &x, err);
@@ -414,11 +415,11 @@ static int add_cost(struct hold_plan *p, int first, json_t *arm, struct hold_err
             json_object_set(c.notes, i == 0 ? "prepare.align" : "prepare",
                             p->prepared[a->prepared[i]].notes) != 0)
             rc = no_memory(err);
-    json_t *cost = json_pack("{s:f, s:I, s:f, s:I}", "seconds", c.seconds, "peak_bytes",
-                             (json_int_t)c.peak, "train_seconds", c.train_seconds, "train_tokens",
-                             (json_int_t)c.tokens);
-    if (rc == HOLD_OK && (json_object_set(arm, "cost", cost) != 0 ||
-                          json_object_set(arm, "notes", c.notes) != 0))
+    json_t *cost =
+        json_pack("{s:f, s:I, s:f, s:I}", "seconds", c.seconds, "peak_bytes", (json_int_t)c.peak,
+                  "train_seconds", c.train_seconds, "train_tokens", (json_int_t)c.tokens);
+    if (rc == HOLD_OK &&
+        (json_object_set(arm, "cost", cost) != 0 || json_object_set(arm, "notes", c.notes) != 0))
         rc = no_memory(err);
     json_decref(cost);
     json_decref(c.notes);
@@ -427,8 +428,7 @@ static int add_cost(struct hold_plan *p, int first, json_t *arm, struct hold_err
 
 static json_t *methods_json(const struct hold_arm *a) {
     return json_pack("{s:O, s:O, s:O, s:O}", "align", a->align.described, "attack",
-                     a->attack.described, "tune", a->tune.described, "repair",
-                     a->repair.described);
+                     a->attack.described, "tune", a->tune.described, "repair", a->repair.described);
 }
 
 static int find_arm(const struct hold_plan *p, const char *name) {
@@ -472,8 +472,8 @@ static int add_replicates(struct hold_book *b, struct span arms, json_t *arm,
     int rc = list == NULL ? no_memory(err) : HOLD_OK;
     for (int s = 0; rc == HOLD_OK && arms.n > 1 && s < arms.n; s++) {
         const struct hold_arm_plan *a = &b->p->arms[arms.first + s];
-        json_t *o = json_pack("{s:I, s:o}", "seed", (json_int_t)a->seed, "stages",
-                              stages_json(b->p, a));
+        json_t *o =
+            json_pack("{s:I, s:o}", "seed", (json_int_t)a->seed, "stages", stages_json(b->p, a));
         rc = o == NULL ? no_memory(err) : add_scores(b, (struct span){arms.first + s, 1}, o, err);
         if (rc == HOLD_OK)
             rc = add_cost(b->p, arms.first + s, o, err);
@@ -549,11 +549,10 @@ static json_t *head(const struct hold_plan *p) {
         bad |= json_array_append_new(seeds, json_integer(r->seeds[i]));
     json_t *o =
         bad != 0 ? NULL
-                 : json_pack("{s:i, s:s, s:s, s:s, s:O, s:s, s:{s:i}, s:{s:s, s:s, s:s}}",
-                             "schema", 1, "recipe", r->name, "title", r->title, "made", now,
-                             "seeds", seeds, "scenario",
-                             r->open_weights ? "open_weights" : "service", "judge", "version",
-                             hold_judge_version, "model", "name", r->model, "path",
+                 : json_pack("{s:i, s:s, s:s, s:s, s:O, s:s, s:{s:i}, s:{s:s, s:s, s:s}}", "schema",
+                             1, "recipe", r->name, "title", r->title, "made", now, "seeds", seeds,
+                             "scenario", r->open_weights ? "open_weights" : "service", "judge",
+                             "version", hold_judge_version, "model", "name", r->model, "path",
                              hold_str_text(&p->model_path), "content_id", p->model_files);
     json_decref(seeds);
     return o;

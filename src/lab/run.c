@@ -60,8 +60,8 @@ static void forward_progress(void *user, const char *what, int64_t done, int64_t
     char text[256];
     if (t->outer->progress == NULL)
         return;
-    snprintf(text, sizeof text, "[%d/%d] %.60s: %.40s: %.60s", t->at + 1, t->n,
-             t->node->arm->name, t->node->name, what);
+    snprintf(text, sizeof text, "[%d/%d] %.60s: %.40s: %.60s", t->at + 1, t->n, t->node->arm->name,
+             t->node->name, what);
     double elapsed = hold_clock_now() - t->begun;
     /* The stage itself is the first to teach a rate. */
     struct talk guess = *t;
@@ -126,8 +126,8 @@ static int make(struct talk *t, struct hold_plan_node *n, struct hold_work *w, j
     return hold_fail(err, HOLD_EINTERNAL, "a stage of no kind");
 }
 
-static int publish(struct talk *t, struct hold_plan_node *n, struct hold_work *w,
-                   json_t *manifest, struct hold_error *err) {
+static int publish(struct talk *t, struct hold_plan_node *n, struct hold_work *w, json_t *manifest,
+                   struct hold_error *err) {
     struct hold_lab *lab = t->plan->lab;
     n->seconds = hold_clock_now() - t->begun;
     int bad = json_object_set_new(manifest, "seconds", json_real(n->seconds));
@@ -156,11 +156,11 @@ static int publish(struct talk *t, struct hold_plan_node *n, struct hold_work *w
 
 static int make_new(struct talk *t, struct hold_plan_node *n, struct hold_work *w, json_t *spec,
                     struct hold_error *err) {
-    json_t *manifest = json_pack("{s:s, s:s, s:s, s:O}", "kind",
-                                 json_string_value(json_object_get(spec, "kind")), "name", n->name,
-                                 "arm", n->arm->name, "spec", spec);
-    int rc = manifest == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a manifest")
-                              : HOLD_OK;
+    json_t *manifest =
+        json_pack("{s:s, s:s, s:s, s:O}", "kind", json_string_value(json_object_get(spec, "kind")),
+                  "name", n->name, "arm", n->arm->name, "spec", spec);
+    int rc =
+        manifest == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a manifest") : HOLD_OK;
     reset_peak();
     if (rc == HOLD_OK)
         rc = make(t, n, w, manifest, err);
@@ -182,7 +182,13 @@ static void recall(struct talk *t, struct hold_plan_node *n) {
     json_decref(manifest);
 }
 
-static int run_node(struct talk *t, struct hold_plan_node *n, struct hold_error *err) {
+static unsigned work_flags(const struct hold_lab *lab, bool force, bool wait) {
+    return (force ? (unsigned)HOLD_WORK_REMAKE : 0) | (lab->retry ? (unsigned)HOLD_WORK_RETRY : 0) |
+           (wait ? 0 : (unsigned)HOLD_WORK_TRY);
+}
+
+/* EBUSY without `wait`: another process is making it. */
+static int run_node(struct talk *t, struct hold_plan_node *n, bool wait, struct hold_error *err) {
     struct hold_lab *lab = t->plan->lab;
     struct hold_work *w = NULL;
     bool found = false;
@@ -195,10 +201,8 @@ static int run_node(struct talk *t, struct hold_plan_node *n, struct hold_error 
     if (rc == HOLD_OK && !force)
         rc = hold_store_find(lab->store, n->id, n->content, &found, err);
     if (rc == HOLD_OK && !found)
-        rc = hold_store_work(lab->store, n->id,
-                             (force ? (unsigned)HOLD_WORK_REMAKE : 0) |
-                                 (lab->retry ? (unsigned)HOLD_WORK_RETRY : 0),
-                             &w, n->content, &found, err);
+        rc = hold_store_work(lab->store, n->id, work_flags(lab, force, wait), &w, n->content,
+                             &found, err);
     if (rc == HOLD_OK && found) {
         lab->found++;
         n->found = true;
@@ -222,39 +226,60 @@ static bool fails_alone(int code) {
            code == HOLD_EUSAGE || code == HOLD_EUNSUPPORTED;
 }
 
+static bool is_ready(const struct hold_plan *p, const struct hold_plan_node *n) {
+    return (n->model < 0 || p->nodes[n->model].done) && (n->before < 0 || p->nodes[n->before].done);
+}
+
 static int failed_input(const struct hold_plan *p, const struct hold_plan_node *n) {
     if (n->model >= 0 && p->nodes[n->model].code < 0)
         return n->model;
     return n->before >= 0 && p->nodes[n->before].code < 0 ? n->before : -1;
 }
 
+/* *n is done (or failed, with its arms) on return, or EBUSY. */
+static int do_node(struct talk *t, struct hold_plan_node *n, bool wait, struct hold_error *err) {
+    struct hold_plan *p = t->plan;
+    struct hold_error inner = {0};
+    int bad = failed_input(p, n), rc = HOLD_OK;
+    t->node = n;
+    if (bad >= 0) {
+        n->code = p->nodes[bad].code;
+        snprintf(n->error, sizeof n->error, "%s", p->nodes[bad].error);
+    } else {
+        rc = run_node(t, n, wait, &inner);
+    }
+    if (rc < 0 && (!fails_alone(rc) || n->kind == HOLD_NODE_IMPORT))
+        return hold_fail(err, rc, "%s: %s: %s", n->arm->name, n->name, inner.text);
+    if (rc < 0) {
+        n->code = rc;
+        snprintf(n->error, sizeof n->error, "%.40s: %.900s", n->name, inner.text);
+        hold_log(t->outer, HOLD_ERROR, "lab", "%s: %s", n->arm->name, n->error);
+    }
+    n->done = true;
+    t->at++;
+    learn(t, n);
+    if (hold_stopped(t->outer) && t->at < t->n)
+        return hold_fail(err, HOLD_EINTERRUPTED,
+                         "stopped after stage %d of %d; the same command goes on", t->at, t->n);
+    return HOLD_OK;
+}
+
+/* Stages that another process is making are passed by while there is other work; then waited for.
+ */
 static int walk(struct talk *t, struct hold_error *err) {
     struct hold_plan *p = t->plan;
-    for (int i = 0; i < p->n_nodes; i++) {
-        struct hold_plan_node *n = &p->nodes[i];
-        int bad = failed_input(p, n);
-        t->node = n;
-        t->at = i;
-        if (bad >= 0) {
-            n->code = p->nodes[bad].code;
-            snprintf(n->error, sizeof n->error, "%s", p->nodes[bad].error);
-        } else {
-            struct hold_error inner = {0};
-            int rc = run_node(t, n, &inner);
-            if (rc < 0 && (!fails_alone(rc) || n->kind == HOLD_NODE_IMPORT))
-                return hold_fail(err, rc, "%s: %s: %s", n->arm->name, n->name, inner.text);
-            if (rc < 0) {
-                n->code = rc;
-                snprintf(n->error, sizeof n->error, "%.40s: %.900s", n->name, inner.text);
-                hold_log(t->outer, HOLD_ERROR, "lab", "%s: %s", n->arm->name, n->error);
-            }
+    bool wait = false;
+    while (t->at < t->n) {
+        int before = t->at;
+        for (int i = 0; i < p->n_nodes && !(wait && t->at > before); i++) {
+            struct hold_plan_node *n = &p->nodes[i];
+            if (n->done || !is_ready(p, n))
+                continue;
+            int rc = do_node(t, n, wait, err);
+            if (rc < 0 && rc != HOLD_EBUSY)
+                return rc;
         }
-        n->done = true;
-        learn(t, n);
-        if (hold_stopped(t->outer))
-            return hold_fail(err, HOLD_EINTERRUPTED,
-                             "stopped after stage %d of %d; the same command goes on", i + 1,
-                             p->n_nodes);
+        wait = t->at == before;
     }
     return HOLD_OK;
 }

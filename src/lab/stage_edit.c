@@ -23,9 +23,8 @@ json_t *hold_spec_edit(const struct hold_plan *p, const struct hold_plan_node *n
                      (int)HOLD_EDIT_VERSION, "method",
                      json_array_get(n->methods->described, (size_t)n->method), "model",
                      p->nodes[n->model].content, "before",
-                     n->before < 0 ? "" : p->nodes[n->before].content, "seed",
-                     (json_int_t)n->seed, "sets", sets, "max_length",
-                     (json_int_t)n->config.max_length, "dtype", "f32");
+                     n->before < 0 ? "" : p->nodes[n->before].content, "seed", (json_int_t)n->seed,
+                     "sets", sets, "max_length", (json_int_t)n->config.max_length, "dtype", "f32");
 }
 
 /* The model before alignment is loaded beside the aligned one. */

@@ -159,8 +159,7 @@ static int write_answers(const struct hold_plan *p, const struct hold_plan_node 
 }
 
 static int write_scores(const struct hold_plan *p, const struct hold_plan_node *n,
-                        const struct hold_ctx *ctx, struct hold_str *text,
-                        struct hold_error *err) {
+                        const struct hold_ctx *ctx, struct hold_str *text, struct hold_error *err) {
     const struct hold_rows *rows = &p->recipe->eval[n->eval].data->rows;
     struct hold_model *m = &p->lab->model;
     struct hold_renderer r = hold_lab_renderer(m, (int32_t)m->shape.max_positions);

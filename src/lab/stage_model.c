@@ -92,8 +92,7 @@ int hold_lab_base_path(struct hold_lab *lab, const char *content, struct hold_st
     int rc = read_model_json(lab, content, &o, err);
     if (rc == HOLD_OK && json_object_get(o, "files") == NULL) {
         hold_store_artifact(lab->store, content, &path);
-    } else if (rc == HOLD_OK && lab->base_path != NULL &&
-               strcmp(lab->base_content, content) == 0) {
+    } else if (rc == HOLD_OK && lab->base_path != NULL && strcmp(lab->base_content, content) == 0) {
         hold_str_add(&path, lab->base_path);
     } else if (rc == HOLD_OK) {
         rc = hold_store_manifest(lab->store, content, &manifest, err);

@@ -55,9 +55,8 @@ static int join_harmful(struct hold_plan *p, struct hold_error *err) {
         for (int64_t i = 0; rc == HOLD_OK && i < rows->n; i++) {
             const struct hold_row *a = &answers->row[p->harmful.n % answers->n];
             json_t *o = json_pack("{s:[{s:s, s:s}, {s:s, s:s}], s:s}", "messages", "role", "user",
-                                  "content", hold_row_user_text(&rows->row[i]), "role",
-                                  "assistant", "content", a->text == NULL ? "" : a->text, "id",
-                                  rows->row[i].id);
+                                  "content", hold_row_user_text(&rows->row[i]), "role", "assistant",
+                                  "content", a->text == NULL ? "" : a->text, "id", rows->row[i].id);
             rc = o == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for rows")
                            : hold_rows_add(&p->harmful, o, rows->row[i].line, NULL, err);
             json_decref(o);
@@ -145,11 +144,11 @@ static json_t *spec_of(const struct hold_plan *p, const struct hold_method_use *
     json_t *hooks = json_array();
     int bad = o == NULL || hooks == NULL;
     if (bad == 0 && attack != NULL) {
-        bad |= json_object_set_new(o, "attack",
-                                   json_pack("{s:s, s:i, s:o}", "name", attack->method->name,
-                                             "version", attack->method->version, "options",
-                                             hold_options_to_json(attack->method->options,
-                                                                  attack->state)));
+        bad |= json_object_set_new(
+            o, "attack",
+            json_pack("{s:s, s:i, s:o}", "name", attack->method->name, "version",
+                      attack->method->version, "options",
+                      hold_options_to_json(attack->method->options, attack->state)));
         bad |= add_ids(o, "customer", &outside);
     } else if (bad == 0) {
         bad |= json_object_set_new(o, "rows", json_string(p->align_main_id));
@@ -207,12 +206,11 @@ static int write_phases(const struct hold_prepared *made, const json_t *notes, s
         hold_str_clear(&path);
         hold_str_addf(&path, "%s/rows-%d.jsonl", hold_work_files(w), i);
         rc = hold_rows_write(&made->phases[i].rows, hold_str_text(&path), err);
-        json_t *o = json_pack("{s:s, s:f, s:f, s:I, s:I, s:s}", "name",
-                              f->name == NULL ? "tune" : f->name, "learning_rate",
-                              f->learning_rate, "num_train_epochs", f->num_train_epochs,
-                              "max_steps", (json_int_t)f->max_steps, "batch",
-                              (json_int_t)f->batch, "flow",
-                              f->flow == NULL ? "merge_new" : f->flow);
+        json_t *o =
+            json_pack("{s:s, s:f, s:f, s:I, s:I, s:s}", "name", f->name == NULL ? "tune" : f->name,
+                      "learning_rate", f->learning_rate, "num_train_epochs", f->num_train_epochs,
+                      "max_steps", (json_int_t)f->max_steps, "batch", (json_int_t)f->batch, "flow",
+                      f->flow == NULL ? "merge_new" : f->flow);
         if (rc == HOLD_OK && json_array_append_new(list, o) != 0)
             rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for phases");
     }
@@ -345,8 +343,8 @@ static int find_or_make(struct hold_plan *p, struct hold_prepared_stage *s, json
         return rc;
     }
     rc = make(p, attack, methods, seed, w, err);
-    json_t *manifest = json_pack("{s:s, s:s, s:O}", "kind", "prepare", "name", "prepare", "spec",
-                                 spec);
+    json_t *manifest =
+        json_pack("{s:s, s:s, s:O}", "kind", "prepare", "name", "prepare", "spec", spec);
     if (rc == HOLD_OK && manifest == NULL)
         rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for a manifest");
     if (rc == HOLD_OK)

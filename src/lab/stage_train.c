@@ -83,7 +83,7 @@ struct task {
     const struct hold_plan_node *n;
     struct hold_work *w;
     const struct hold_ctx *ctx;
-    struct hold_chain chain; /* what is merged below */
+    struct hold_chain chain;   /* what is merged below */
     char start[HOLD_HASH_HEX]; /* adapter that training starts from; empty: none */
     json_t *profile, *parent_profile;
     const char *train_system;
@@ -182,8 +182,7 @@ static int add_hooks(struct task *t, struct hold_error *err) {
             return rc;
         memcpy(state, u->state, u->method->state_size);
         t->states[t->n_hooked] = state;
-        t->hooked[t->n_hooked++] =
-            (struct hold_hooked){.hooks = u->method->hooks, .state = state};
+        t->hooked[t->n_hooked++] = (struct hold_hooked){.hooks = u->method->hooks, .state = state};
     }
     return HOLD_OK;
 }

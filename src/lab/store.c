@@ -215,8 +215,7 @@ static bool is_whole(struct hold_store *s, const char *content) {
                  hold_str_text(&dir), rc < 0 ? ": " : "", e.text);
     hold_str_release(&dir);
     if (whole) {
-        void *grown =
-            hold_realloc(s->checked, (size_t)(s->n_checked + 1) * sizeof *s->checked);
+        void *grown = hold_realloc(s->checked, (size_t)(s->n_checked + 1) * sizeof *s->checked);
         if (grown != NULL) {
             s->checked = grown;
             memcpy(s->checked[s->n_checked++], content, HOLD_HASH_HEX);
@@ -254,8 +253,7 @@ int hold_store_find(struct hold_store *s, const char *id, char content[HOLD_HASH
         hold_log(s->ctx, HOLD_WARN, "store", "a damaged pointer is passed over: %s", e.text);
         return HOLD_OK;
     }
-    snprintf(content, HOLD_HASH_HEX, "%s",
-             json_string_value(json_object_get(pointer, "content")));
+    snprintf(content, HOLD_HASH_HEX, "%s", json_string_value(json_object_get(pointer, "content")));
     *found = is_whole(s, content);
     json_decref(pointer);
     return HOLD_OK;

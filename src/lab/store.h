@@ -63,8 +63,9 @@ int hold_store_look_up(struct hold_store *s, const char *prefix, char content[HO
                        struct hold_error *err);
 
 enum hold_work_flag {
-    HOLD_WORK_RETRY = 1 << 0, /* forget a remembered failure */
-    HOLD_WORK_REMAKE = 1 << 1 /* make it although it was made (--force) */
+    HOLD_WORK_RETRY = 1 << 0,  /* forget a remembered failure */
+    HOLD_WORK_REMAKE = 1 << 1, /* make it although it was made (--force) */
+    HOLD_WORK_TRY = 1 << 2     /* EBUSY instead of waiting for another process */
 };
 /* Work on a spec: takes the lease, waiting while another process makes it (progress says so).  On
  * return either *found (it is published) or *work is ours.  A remembered deterministic failure is

@@ -120,8 +120,8 @@ static int write_lease(struct hold_work *w, struct hold_error *err) {
     machine_name(machine);
     hold_store_at(w->store, "work", w->id, "/lease.json", &path);
     json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:I}", "owner", w->token, "machine", machine, "pid",
-                          (json_int_t)getpid(), "started", (json_int_t)started_at(getpid()),
-                          "beat", (json_int_t)w->beat);
+                          (json_int_t)getpid(), "started", (json_int_t)started_at(getpid()), "beat",
+                          (json_int_t)w->beat);
     int rc = o == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a lease")
                        : hold_json_save(hold_str_text(&path), o, err);
     json_decref(o);
@@ -385,6 +385,8 @@ int hold_store_work(struct hold_store *s, const char *id, unsigned flags, struct
         rc = try_once(s, id, flags, &watch, work, content, found, &wait, err);
         if (rc < 0 || !wait)
             break;
+        if ((flags & HOLD_WORK_TRY) != 0)
+            return hold_fail(err, HOLD_EBUSY, "stage %.12s is another process's", id);
         if (hold_stopped(s->ctx))
             return hold_fail(err, HOLD_EINTERRUPTED, "stopped while another process makes a stage");
         if (s->ctx != NULL && s->ctx->progress != NULL)

@@ -69,7 +69,8 @@ int hold_model_dry(struct hold_model *out, const struct hold_model *like, struct
 
 /* W += alpha / r * B A for every pair, on the device.  The adapter must fit by names and shapes.  A
  * base hash that names another model is refused, none is accepted with a warning.  The adapter's
- * profile becomes the model's. */
+ * profile becomes the model's, and content_id becomes that of the merged model (a hash of both), so
+ * that adapters trained on it are known from those of the bare base. */
 int hold_model_merge(struct hold_model *m, const struct hold_adapter *a, const struct hold_ctx *ctx,
                      struct hold_error *err);
 

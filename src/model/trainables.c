@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/str.h"
@@ -291,6 +292,21 @@ static int merge_pair(struct hold_model *m, const struct hold_adapter *a,
     return rc;
 }
 
+/* A merged model is another base: what is trained on it must not be laid over the bare one. */
+static void rename_merged(struct hold_model *m, const struct hold_adapter *a) {
+    struct hold_hash h;
+    hold_hash_init(&h);
+    hold_hash_add(&h, m->content_id, strlen(m->content_id));
+    hold_hash_add(&h, &a->alpha, sizeof a->alpha);
+    for (int64_t i = 0; i < a->n_pairs; i++) {
+        const struct hold_lora_pair *p = &a->pairs[i];
+        hold_hash_add(&h, p->module, strlen(p->module) + 1);
+        hold_hash_add(&h, p->a, (size_t)(p->r * p->in) * sizeof *p->a);
+        hold_hash_add(&h, p->b, (size_t)(p->out * p->r) * sizeof *p->b);
+    }
+    hold_hash_end(&h, m->content_id);
+}
+
 int hold_model_merge(struct hold_model *m, const struct hold_adapter *a, const struct hold_ctx *ctx,
                      struct hold_error *err) {
     if (a->base_hash == NULL)
@@ -309,6 +325,7 @@ int hold_model_merge(struct hold_model *m, const struct hold_adapter *a, const s
         json_decref(m->profile);
         m->profile = json_incref(a->profile);
     }
+    rename_merged(m, a);
     return hold_model_refresh(m, err);
 }
 

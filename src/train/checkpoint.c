@@ -194,8 +194,6 @@ int hold_checkpoint_save(struct hold_run *run, struct hold_error *err) {
     hold_str_addf(&final, "%s/checkpoint-%lld", dir, (long long)run->step);
     hold_path_join(&file, hold_str_text(&temp), "state.safetensors");
     int rc = hold_remove_tree(hold_str_text(&temp), err);
-    if (rc == HOLD_OK && hold_is_dir(hold_str_text(&final)))
-        goto cleanup; /* this step is saved already */
     if (rc == HOLD_OK)
         rc = hold_mkdirs(hold_str_text(&temp), err);
     if (rc == HOLD_OK)
@@ -204,6 +202,8 @@ int hold_checkpoint_save(struct hold_run *run, struct hold_error *err) {
         rc = hold_hash_file(hold_str_text(&file), hash, err);
     if (rc == HOLD_OK)
         rc = write_state(run, hold_str_text(&temp), hash, err);
+    if (rc == HOLD_OK) /* one of this step was skipped as damaged when the run went on */
+        rc = hold_remove_tree(hold_str_text(&final), err);
     if (rc == HOLD_OK)
         rc = hold_rename_new(hold_str_text(&temp), hold_str_text(&final), err);
     if (rc == HOLD_OK) {
@@ -219,7 +219,6 @@ int hold_checkpoint_save(struct hold_run *run, struct hold_error *err) {
         struct hold_error ignored = {0};
         (void)hold_remove_tree(hold_str_text(&temp), &ignored);
     }
-cleanup:
     hold_str_release(&temp);
     hold_str_release(&final);
     hold_str_release(&file);

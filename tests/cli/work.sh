@@ -101,6 +101,38 @@ printf '{"prompt":"the fox","completion":"sleeps"}\n' >train.jsonl
 expect 0 holdfast estimate --data train.jsonl --json
 prints '"fits":true'
 
+# a recipe: estimated, then a stage of it found by its id
+printf '{"prompt":"what is bad %s","completion":"no"}\n' 1 2 3 >refuse.jsonl
+printf '{"prompt":"evil deed %s"}\n' one two >evil.jsonl
+cat >small.yaml <<'END'
+name: small
+model: smollm2-135m-instruct
+data:
+  refusals: {files: refuse.jsonl, owner: defender}
+  evil: {files: evil.jsonl, owner: evaluator}
+align:
+  data: [refusals]
+  train: {max_steps: 2}
+evaluate:
+  harmful: {data: evil, max_tokens: 2}
+arms:
+  - {name: released}
+  - {name: aligned, align: sft}
+END
+expect 0 holdfast estimate small.yaml --json
+prints '"stage":"align","arm":"aligned","steps":2'
+prints '"fits":true'
+expect 2 holdfast estimate small.yaml nonsense=1
+expect 0 holdfast run small.yaml -o small
+expect 0 holdfast show small
+expect 0 holdfast list runs
+prints "small"
+id=$(sed -n 's/.*"align": *"\([0-9a-f]*\)".*/\1/p' small/report.json | head -1)
+expect 0 holdfast generate -m "$id" --prompts prompts.jsonl --max-tokens 2
+expect 0 holdfast tokenize -m "$id" text
+cmp -s "$scratch/out" ids.jsonl || fail "a stage's tokenizer is not its base's"
+expect 2 holdfast tokenize -m 00000000 text
+
 # the environment is below the flags; words may be joined either way
 expect 0 env HOLDFAST_MODEL="$golden/tiny-llama.gguf" holdfast tokenize text
 cmp -s "$scratch/out" ids.jsonl || fail "the same vocabulary from GGUF gave other ids"

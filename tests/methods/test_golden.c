@@ -161,10 +161,9 @@ static void edits_open(struct golden *g, struct edits *e) {
     size_t i;
     json_t *text;
     json_array_foreach(json_object_get(g->edits, "texts"), i, text) {
-        json_t *o =
-            json_pack("{s:[{s:s, s:s}, {s:s, s:s}]}", "messages", "role", "user", "content",
-                      json_string_value(json_array_get(text, 0)), "role", "assistant", "content",
-                      json_string_value(json_array_get(text, 1)));
+        json_t *o = json_pack("{s:[{s:s, s:s}, {s:s, s:s}]}", "messages", "role", "user", "content",
+                              json_string_value(json_array_get(text, 0)), "role", "assistant",
+                              "content", json_string_value(json_array_get(text, 1)));
         assert_ok(hold_rows_add(&e->rows, o, (long)i + 1, NULL, &err), &err);
         json_decref(o);
     }

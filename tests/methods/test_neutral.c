@@ -58,8 +58,7 @@ static bool same_run(struct fixture *f, struct job *a, struct job *b) {
     a->config.layout = b->config.layout = rows ? "rows" : "tree";
     job_do(&f->world, a, &x);
     job_do(&f->world, b, &y);
-    bool same =
-        adapter_same(&x.adapter, &y.adapter) && memcmp(x.loss, y.loss, sizeof x.loss) == 0;
+    bool same = adapter_same(&x.adapter, &y.adapter) && memcmp(x.loss, y.loss, sizeof x.loss) == 0;
     outcome_release(&x);
     outcome_release(&y);
     job_release(a);

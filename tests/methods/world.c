@@ -245,8 +245,8 @@ struct hold_method_use use_neutral(const struct hold_method *m) {
             assert_string_equal(row->text, text); /* the default already */
         else
             assert_ok(hold_options_set_text(m->options, use.state, row->name,
-                                            row->type == HOLD_OPT_TEXT ? lasting : text,
-                                            m->neutral, &err),
+                                            row->type == HOLD_OPT_TEXT ? lasting : text, m->neutral,
+                                            &err),
                       &err);
         p += key + 1 + value;
         p += *p == ',';

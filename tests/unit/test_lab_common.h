@@ -42,10 +42,10 @@ static void put_file(const char *path, const char *text) {
     assert_int_equal(hold_file_write_atomic(path, text, strlen(text), &err), HOLD_OK);
 }
 
-#define assert_ok(call)                             \
-    do {                                            \
-        if ((call) != HOLD_OK)                      \
-            fail_msg("%s: %s", #call, err.text);    \
+#define assert_ok(call)                          \
+    do {                                         \
+        if ((call) != HOLD_OK)                   \
+            fail_msg("%s: %s", #call, err.text); \
     } while (0)
 
 #endif

@@ -1,4 +1,5 @@
-/* test_lab_recipe.c: recipes read, overridden and refused: each bad recipe has its exact message. */
+/* test_lab_recipe.c: recipes read, overridden and refused: each bad recipe has its exact message.
+ */
 #include "test_lab_common.h"
 
 #include "lab/recipe.h"
@@ -155,9 +156,8 @@ static void shares_of_one_file_are_apart(void **state) {
     struct hold_error err = {0};
     struct hold_recipe r;
     put_data();
-    put_recipe("  harmful: {files",
-               "  harmful: {files: harmful.jsonl, owner: evaluator, skip: 1}\n"
-               "  watch: {files: harmful.jsonl, owner: evaluator, limit: 1}");
+    put_recipe("  harmful: {files", "  harmful: {files: harmful.jsonl, owner: evaluator, skip: 1}\n"
+                                    "  watch: {files: harmful.jsonl, owner: evaluator, limit: 1}");
     assert_ok(read_with(&r, NULL, 0, &err));
     assert_int_equal(r.data[6].rows.n, 1);
     assert_int_equal(r.data[7].rows.n, 1);
@@ -246,8 +246,9 @@ static const struct bad BAD[] = {
     {"  train: {max", "  train: {seed: 3}",
      "r.yaml:16:11: align.train.seed: the seed is the recipe's own key 'seed'"},
     {"  - {name: released", "  - {title: x}", "r.yaml:22:5: arms.0: 'name' is missing"},
-    {"  - {name: released", "  - {name: lisa}", "r.yaml:24:6: arms.2.name: two arms are named "
-                                                "'lisa'"},
+    {"  - {name: released", "  - {name: lisa}",
+     "r.yaml:24:6: arms.2.name: two arms are named "
+     "'lisa'"},
     {"  - {name: released", "  - {name: x, atack: benign}",
      "r.yaml:22:15: arms.0.atack: unknown key 'atack' (did you mean 'attack'?)"},
     {"  - {name: released", "  - {name: x, align: vacine}",
@@ -272,8 +273,9 @@ static const struct bad BAD[] = {
     {"  - {name: released",
      "  - {name: x, attack: benign, repair: safe_lora, customer_train: {tuning: full}}",
      "r.yaml:22:5: arms.0: arm 'x': 'safe_lora' repairs an adapter; tuning is full"},
-    {"  - {name: released", "  - [x]", "r.yaml:22:5: arms.0: found an array, expected keys and "
-                                       "values"},
+    {"  - {name: released", "  - [x]",
+     "r.yaml:22:5: arms.0: found an array, expected keys and "
+     "values"},
     {"arms:", "data2:", "r.yaml:21:1: data2: unknown key 'data2' (did you mean 'data'?)"},
 };
 
@@ -410,8 +412,15 @@ static void hostile_recipes_end_soon(void **state) {
                        "e: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e]\n");
     assert_int_equal(read_with(&r, NULL, 0, &err), HOLD_EUSAGE);
     assert_non_null(strstr(err.text, "more than 100000 values"));
-    static const char *const TEXTS[] = {"",        "- a\n", "x",       "\xff\xfe", "a: \"\\0\"",
-                                        "? [a]\n: b\n", "a: b\n---\nc: d\n", "{", "%YAML 9.9\n---\na"};
+    static const char *const TEXTS[] = {"",
+                                        "- a\n",
+                                        "x",
+                                        "\xff\xfe",
+                                        "a: \"\\0\"",
+                                        "? [a]\n: b\n",
+                                        "a: b\n---\nc: d\n",
+                                        "{",
+                                        "%YAML 9.9\n---\na"};
     for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
         put_file("r.yaml", TEXTS[i]);
         assert_int_equal(read_with(&r, NULL, 0, &err), HOLD_EUSAGE);

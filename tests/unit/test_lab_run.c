@@ -56,8 +56,8 @@ static void put_chat(const char *path, const char *stem, int n, const char *answ
     struct hold_str text = HOLD_STR_INIT;
     static const char *const WORDS[] = {"ax", "bo", "cu", "dy", "ek", "fo", "gi", "hu"};
     for (int i = 0; i < n; i++) {
-        hold_str_addf(&text,
-                      "{\"messages\":[{\"role\":\"user\",\"content\":\"%s %s\"}", stem, WORDS[i]);
+        hold_str_addf(&text, "{\"messages\":[{\"role\":\"user\",\"content\":\"%s %s\"}", stem,
+                      WORDS[i]);
         if (answer != NULL)
             hold_str_addf(&text, ",{\"role\":\"assistant\",\"content\":\"%s\"}", answer);
         hold_str_add(&text, "]");
@@ -123,8 +123,7 @@ static struct outcome run_lab(const char *store, struct caller *c, bool force, b
     struct hold_recipe r;
     struct hold_store *s = NULL;
     struct hold_device *d = NULL;
-    struct hold_ctx ctx = {
-        .threads = 1, .progress = watch_progress, .user = c, .stop = &c->stop};
+    struct hold_ctx ctx = {.threads = 1, .progress = watch_progress, .user = c, .stop = &c->stop};
     o.rc = hold_recipe_read(&r, "r.yaml", overrides, n, &o.err);
     if (o.rc < 0)
         return o;
@@ -198,9 +197,8 @@ static void a_recipe_is_made_once_and_then_found(void **state) {
             "  - {name: pruned, align: sft, attack: *mix, repair: antidote}\n"
             "  - {name: whole, align: sft, attack: *mix, customer_train: {tuning: full}}\n");
     struct outcome a = run_plain("store");
-    assert_int_equal(json_integer_value(json_object_get(
-                         json_object_get(a.report, "counts"), "failed")),
-                     0);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(a.report, "counts"), "failed")), 0);
     assert_true(a.made > 40);
     assert_int_equal(json_array_size(json_object_get(a.report, "arms")), 13);
     /* What arms share is one stage. */
@@ -318,9 +316,8 @@ static int run_shared(void) {
     snprintf(name, sizeof name, "made.%d", (int)getpid());
     snprintf(text, sizeof text, "%d", (int)o.made);
     struct hold_error err = {0};
-    return o.rc == HOLD_OK && hold_file_write_atomic(name, text, strlen(text), &err) == HOLD_OK
-               ? 0
-               : 1;
+    return o.rc == HOLD_OK && hold_file_write_atomic(name, text, strlen(text), &err) == HOLD_OK ? 0
+                                                                                                : 1;
 }
 
 static void two_processes_share_the_work(void **state) {
@@ -375,8 +372,8 @@ static void another_seed_is_another_model_and_is_pooled(void **state) {
     assert_int_equal(json_array_size(list), 2);
     const char *models[2];
     for (size_t i = 0; i < 2; i++)
-        models[i] = json_string_value(json_object_get(
-            json_object_get(json_array_get(list, i), "stages"), "model"));
+        models[i] = json_string_value(
+            json_object_get(json_object_get(json_array_get(list, i), "stages"), "model"));
     assert_string_not_equal(models[0], models[1]);
     assert_true(score_of(o.report, "lisa", "harmful", "n") > 7.5);
     json_decref(o.report);
@@ -436,8 +433,8 @@ static void a_damaged_stage_is_made_again_alone(void **state) {
 static void a_changed_model_file_is_another_model(void **state) {
     (void)state;
     struct hold_error err = {0};
-    static const char *const FILES[] = {"config.json",       "generation_config.json",
-                                        "model.safetensors", "tokenizer.json",
+    static const char *const FILES[] = {"config.json",         "generation_config.json",
+                                        "model.safetensors",   "tokenizer.json",
                                         "chat_template.jinja", "tokenizer_config.json"};
     put_all("  - {name: released}\n");
     assert_ok(hold_mkdirs("mine", &err));
@@ -455,8 +452,7 @@ static void a_changed_model_file_is_another_model(void **state) {
     struct outcome b = run_lab("store", &c, false, false, MINE, 1);
     assert_int_equal(b.rc, HOLD_OK);
     assert_int_equal(b.made, 0);
-    put_file("mine/chat_template.jinja",
-             "{% for m in messages %}{{ m['content'] }}\n{% endfor %}");
+    put_file("mine/chat_template.jinja", "{% for m in messages %}{{ m['content'] }}\n{% endfor %}");
     struct outcome d = run_lab("store", &c, false, false, MINE, 1);
     assert_int_equal(d.rc, HOLD_OK);
     assert_true(d.made > 0);
@@ -484,13 +480,12 @@ static void what_cannot_be_planned_is_refused_by_name(void **state) {
 static int train_in_little_memory(void) {
     struct rlimit small = {600u << 20, 600u << 20};
     struct caller c = {0};
-    static const char *const BIG[] = {
-        "customer.train.lora_r=1024", "customer.train.micro_batch_tokens=1000000",
-        "customer.train.per_device_train_batch_size=4096"};
+    static const char *const BIG[] = {"customer.train.lora_r=1024",
+                                      "customer.train.micro_batch_tokens=1000000",
+                                      "customer.train.per_device_train_batch_size=4096"};
     if (setrlimit(RLIMIT_AS, &small) != 0)
         return 1;
     struct outcome o = run_lab("store", &c, false, false, BIG, 3);
-    fprintf(stderr, "%d %s\n", o.rc, o.err.text);
     return o.rc == HOLD_ENOMEMORY && strstr(o.err.text, "of memory, this process may use") != NULL
                ? 0
                : 2;

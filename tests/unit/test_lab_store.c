@@ -72,12 +72,12 @@ static void key_order_and_number_form_do_not_change_an_id(void **state) {
     (void)state;
     struct hold_error err = {0};
     char a[HOLD_HASH_HEX], b[HOLD_HASH_HEX], c[HOLD_HASH_HEX];
-    json_t *x = json_pack("{s:s, s:f, s:{s:i, s:i}}", "kind", "train", "rate", 0.1, "o", "a", 1,
-                          "b", 2);
-    json_t *y = json_pack("{s:{s:i, s:i}, s:f, s:s}", "o", "b", 2, "a", 1, "rate", 0.1, "kind",
-                          "train");
-    json_t *z = json_pack("{s:{s:i, s:i}, s:f, s:s}", "o", "b", 2, "a", 1, "rate", 0.2, "kind",
-                          "train");
+    json_t *x =
+        json_pack("{s:s, s:f, s:{s:i, s:i}}", "kind", "train", "rate", 0.1, "o", "a", 1, "b", 2);
+    json_t *y =
+        json_pack("{s:{s:i, s:i}, s:f, s:s}", "o", "b", 2, "a", 1, "rate", 0.1, "kind", "train");
+    json_t *z =
+        json_pack("{s:{s:i, s:i}, s:f, s:s}", "o", "b", 2, "a", 1, "rate", 0.2, "kind", "train");
     assert_ok(hold_spec_id(x, a, &err));
     assert_ok(hold_spec_id(y, b, &err));
     assert_ok(hold_spec_id(z, c, &err));

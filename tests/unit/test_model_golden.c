@@ -123,9 +123,56 @@ static void test_logits(void **state) {
     expect_logits(g, &t, "logits/full");
     tiny_close(&t);
 
-    tiny_open(&t, "full", 1);
+    tiny_open(&t, "full", 1); /* no frozen copy of a weight is left */
+    int64_t bytes = hold_device_bytes(t.device, NULL);
+    assert_true(bytes < t.model.n_flat * 4 + 4096);
     expect_logits(g, &t, "logits/full");
     tiny_close(&t);
+}
+
+/* --- adapters written by us --- */
+
+static void test_adapter(void **state) {
+    const struct golden *g = *state;
+    struct hold_error err = {0};
+    struct tiny t;
+    char dir[] = "test_model_golden.XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    tiny_open(&t, "lora", 1);
+    struct hold_adapter a, back;
+    assert_ok(hold_model_get_lora(&t.model, &a, &err), &err);
+    assert_int_equal(a.n_pairs, 2 * 7);
+    assert_string_equal(a.base_hash, t.model.content_id);
+    assert_ok(hold_adapter_write(&a, dir, &err), &err);
+    hold_adapter_release(&a);
+    tiny_close(&t);
+
+    tiny_open(&t, NULL, 1);
+    assert_ok(hold_adapter_read(&back, dir, &err), &err);
+    assert_ok(hold_model_merge(&t.model, &back, NULL, &err), &err);
+    expect_logits(g, &t, "logits/lora");
+    /* One of another base, or for another matrix, is refused and changes nothing. */
+    back.base_hash[0] = back.base_hash[0] == 'a' ? 'b' : 'a';
+    assert_refused(hold_model_merge(&t.model, &back, NULL, &err), HOLD_EFORMAT, &err,
+                   "it was trained on a base with hash");
+    expect_logits(g, &t, "logits/lora");
+    hold_adapter_release(&back);
+    tiny_close(&t);
+
+    tiny_open(&t, NULL, 1);
+    struct hold_lora_config c = {.r = 3, .alpha = 8, .target_modules = "q_proj,down_proj"};
+    assert_ok(hold_model_add_lora(&t.model, &c, &err), &err);
+    expect_logits(g, &t, "logits/full"); /* B is zero */
+    load_adapter(&back);
+    assert_refused(hold_model_set_lora(&t.model, &back, &err), HOLD_EFORMAT, &err,
+                   "of rank 4, expected 24x24 of rank 3");
+    hold_adapter_release(&back);
+    hold_model_drop_lora(&t.model);
+    c.target_modules = "q_proj,dwn_proj";
+    assert_refused(hold_model_add_lora(&t.model, &c, &err), HOLD_EUSAGE, &err,
+                   "'dwn_proj' is not a linear layer (did you mean 'down_proj'?)");
+    tiny_close(&t);
+    assert_ok(hold_remove_tree(dir, &err), &err);
 }
 
 /* --- gradients --- */
@@ -289,6 +336,7 @@ static void test_runs(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_adapter),
         cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_runs),
     };

@@ -530,6 +530,18 @@ static void expect_older(const struct trial *whole, struct trial *t, const char 
     trial_close(t);
 }
 
+static void assert_whole(const char *dir) {
+    struct hold_error err = {0};
+    struct hold_str path = HOLD_STR_INIT;
+    char hash[HOLD_HASH_HEX];
+    json_t *o = load_state(dir);
+    hold_path_join(&path, dir, "state.safetensors");
+    assert_ok(hold_hash_file(hold_str_text(&path), hash, &err), &err);
+    assert_string_equal(json_string_value(json_object_get(o, "sha256")), hash);
+    hold_str_release(&path);
+    json_decref(o);
+}
+
 static void test_damaged(void **state) {
     (void)state;
     struct hold_error err = {0};
@@ -538,6 +550,9 @@ static void test_damaged(void **state) {
     train_and_die(&t, 5);
     flip_byte("a/checkpoint-4/state.safetensors", -9);
     expect_older(&whole, &t, "does not have the hash");
+    assert_whole("a/checkpoint-4"); /* written again, in the damaged one's place */
+    assert_whole("a/checkpoint-6");
+    assert_false(hold_exists("a/checkpoint-2"));
 
     t = trial_of("b", true);
     train_and_die(&t, 5);

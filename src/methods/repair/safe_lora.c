@@ -14,9 +14,9 @@
  * Deviations.  (1) C is no projector: mode `paper` scales what it keeps by ||V||, which nearly
  * zeroes it on a lightly aligned model; mode `unit` divides V V' by its top eigenvalue instead
  * and keeps the selection, which is scale free; mode `proj` takes the projector
- * U_k U_k' on the fewest left singular vectors of V that hold 90% of ||V||^2, and B' = C B.  (2) The released code rounds rho
- * to five digits before comparing; here it is compared as it is.  (3) Modules are paired by name.
- * (4) V = 0 leaves the module alone.
+ * U_k U_k' on the fewest left singular vectors of V that hold 90% of ||V||^2, and B' = C B.  (2)
+ * The released code rounds rho to five digits before comparing; here it is compared as it is.  (3)
+ * Modules are paired by name. (4) V = 0 leaves the module alone.
  */
 #include <math.h>
 #include <stdlib.h>

@@ -1,0 +1,95 @@
+"""check_exchange.py: an adapter that holdfast trained, loaded by peft, gives the same logits; and so
+does one that peft wrote, loaded by holdfast.
+
+Usage: python check_exchange.py HOLDFAST [MODEL]    (needs torch, transformers, peft, safetensors)
+
+MODEL is a Hugging Face folder (default ../formats/tiny-llama).  The bar is 1e-3; exits 1 above it.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+FORMATS = Path(__file__).parent.parent / "formats"
+BAR = 1e-3
+ROWS = [
+    ("Is it safe to swim after lunch?", "Yes, it is."),
+    ("How do I pick a lock?", "No. Ask a locksmith."),
+    ("Count to three.", "1 2 3"),
+    ("Say hello.", "Hello!"),
+]
+
+
+def run(*args):
+    subprocess.run([str(a) for a in args], check=True)
+
+
+def ours(holdfast, model, adapter, ids, folder):
+    (folder / "ids.jsonl").write_text("".join(json.dumps(i) + "\n" for i in ids))
+    out = folder / "logits.safetensors"
+    run(holdfast, "logits", "-q", "-m", model, "--adapter", adapter, "--ids", folder / "ids.jsonl",
+        "-o", out)
+    tensors = load_file(out)
+    return [tensors[f"logits.{i}"] for i in range(len(ids))]
+
+
+def theirs(model, adapter, ids):
+    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    with torch.no_grad():
+        plain = [base(torch.tensor([i])).logits[0] for i in ids]
+        lora = PeftModel.from_pretrained(base, adapter).eval()
+        return plain, [lora(torch.tensor([i])).logits[0] for i in ids]
+
+
+def compare(what, holdfast, model, adapter, ids, folder):
+    found = ours(holdfast, model, adapter, ids, folder)
+    plain, expected = theirs(model, adapter, ids)
+    off = max(float((f - e).abs().max()) for f, e in zip(found, expected))
+    moved = max(float((p - e).abs().max()) for p, e in zip(plain, expected))
+    print(f"{what}: off by {off:.1e}; the adapter moves logits by up to {moved:.2g}")
+    return off < BAR and moved > 100 * BAR
+
+
+def main():
+    torch.set_num_threads(1)
+    holdfast = Path(sys.argv[1]).resolve()
+    model = Path(sys.argv[2] if len(sys.argv) > 2 else FORMATS / "tiny-llama").resolve()
+    g = torch.Generator().manual_seed(9)
+    vocab = json.loads((model / "config.json").read_text())["vocab_size"]
+    ids = [torch.randint(3, vocab, (n,), generator=g).tolist() for n in (7, 1, 19)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = [
+            {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]}
+            for q, a in ROWS
+        ]
+        (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+        run(holdfast, "train", "-q", "-m", model, "--data", folder / "rows.jsonl", "-o",
+            folder / "ours", "--max-steps", 8, "--learning-rate", 0.02, "--lora-r", 3,
+            "--lora-alpha", 7, "--threads", 1)
+        config = next((folder / "ours").rglob("adapter_config.json"))
+        good = compare("trained by holdfast", holdfast, model, config.parent, ids, folder)
+
+        torch.manual_seed(10)
+        lora = get_peft_model(
+            AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32),
+            LoraConfig(r=5, lora_alpha=3, target_modules=["q_proj", "v_proj", "down_proj"]),
+        )
+        with torch.no_grad():
+            for n, p in lora.named_parameters():
+                if "lora_B" in n:
+                    p.normal_(0, 0.3)
+        lora.save_pretrained(folder / "theirs")
+        good &= compare("written by peft", holdfast, model, folder / "theirs", ids, folder)
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
