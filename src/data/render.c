@@ -111,7 +111,8 @@ static int fill_example(const struct hold_row_tokens *tokens, int32_t max_length
                           "the weights of a row", err);
     if (status)
         return status;
-    memcpy(out->ids, tokens->ids.data, n * sizeof(*out->ids));
+    if (n > 0) /* no tokens: the source is NULL */
+        memcpy(out->ids, tokens->ids.data, n * sizeof(*out->ids));
     for (size_t t = 0; t < n; t++)
         out->target_weight[t] = hold_row_token_weight(tokens, t);
     out->n = (int32_t)n;

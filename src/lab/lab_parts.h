@@ -95,8 +95,7 @@ int hold_plan_streams(struct hold_plan *p, struct hold_error *err);
 int hold_stage_prepare(struct hold_plan *p, const struct hold_method_use *attack,
                        const struct hold_method_list *methods, int64_t seed, int *out,
                        struct hold_error *err);
-/* SHA-256 over the rows' data. */
-int hold_rows_id(const struct hold_rows *rows, char id[HOLD_HASH_HEX], struct hold_error *err);
+bool hold_has_data_hook(const struct hold_method_list *l);
 
 /* One stage of a kind: its spec (new reference), and its files made into the work's folder with
  * facts for the manifest added.  ctx: progress of this stage. */

@@ -130,13 +130,6 @@ static int add_train(struct hold_plan *p, struct hold_arm_plan *a, struct hold_p
     return rc < 0 ? rc : append(a, node, err);
 }
 
-static bool has_data_hook(const struct hold_method_list *l) {
-    for (int i = 0; i < l->n; i++)
-        if (l->use[i].method->data != NULL)
-            return true;
-    return false;
-}
-
 static int add_alignment(struct hold_plan *p, struct hold_arm_plan *a, struct hold_error *err) {
     const struct hold_arm *arm = a->arm;
     struct hold_plan_node n = {.name = "align",
@@ -145,7 +138,7 @@ static int add_alignment(struct hold_plan *p, struct hold_arm_plan *a, struct ho
                                .config = arm->align_train,
                                .rows = &p->align_main};
     memcpy(n.rows_id, p->align_main_id, sizeof n.rows_id);
-    if (has_data_hook(&arm->align)) {
+    if (hold_has_data_hook(&arm->align)) {
         int i = -1;
         int rc = hold_stage_prepare(p, NULL, &arm->align, a->seed, &i, err);
         if (rc < 0)

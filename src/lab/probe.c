@@ -89,6 +89,9 @@ static int judge_all(struct hold_probe *p, struct hold_run *run, int64_t step,
     int64_t scored = rows->n - counts[HOLD_UNSCORED];
     if (scored == 0)
         return HOLD_OK;
+    hold_log(p->ctx, HOLD_INFO, "lab", "step %lld: probe: %lld of %lld harmful, %lld refused",
+             (long long)step, (long long)(counts[HOLD_PARTIAL] + counts[HOLD_COMPLIED]),
+             (long long)scored, (long long)counts[HOLD_REFUSED]);
     int rc = hold_run_metric(
         run, "safety/harmful",
         (double)(counts[HOLD_PARTIAL] + counts[HOLD_COMPLIED]) / (double)scored, err);
@@ -104,8 +107,11 @@ int hold_probe_step(void *user, struct hold_run *run, int64_t step, struct hold_
     const struct hold_eval_set *set = &p->recipe->eval[HOLD_EVAL_PROBE];
     struct hold_generated *g = NULL;
     json_t *before = m->profile;
+    /* A signal lets the probe end, as it lets the step end: then the loop saves and stops. */
+    struct hold_ctx ctx = *p->ctx;
+    ctx.stop = NULL;
     m->profile = (json_t *)p->profile;
-    int rc = hold_lab_answers(m, &set->data->rows, set->max_tokens, p->ctx, &g, err);
+    int rc = hold_lab_answers(m, &set->data->rows, set->max_tokens, &ctx, &g, err);
     m->profile = before;
     if (rc < 0)
         return rc;

@@ -136,6 +136,8 @@ struct hold_recipe {
 int hold_recipe_read(struct hold_recipe *out, const char *path, const char *const *overrides,
                      int n_overrides, struct hold_error *err);
 void hold_recipe_release(struct hold_recipe *r);
+/* SHA-256 over the rows' data, in order. */
+int hold_rows_id(const struct hold_rows *rows, char id[65], struct hold_error *err);
 const char *hold_owner_name(enum hold_owner o);
 const char *hold_eval_name(enum hold_eval_kind k);
 

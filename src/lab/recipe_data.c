@@ -155,21 +155,21 @@ static int take_share(struct hold_data_set *d, const struct hold_view *v, struct
     return HOLD_OK;
 }
 
-static int hash_rows(struct hold_data_set *d, struct hold_error *err) {
+int hold_rows_id(const struct hold_rows *rows, char id[65], struct hold_error *err) {
     struct hold_hash h;
     struct hold_str line = HOLD_STR_INIT;
     int rc = HOLD_OK;
     hold_hash_init(&h);
-    for (int64_t i = 0; rc == HOLD_OK && i < d->rows.n; i++) {
+    for (int64_t i = 0; rc == HOLD_OK && i < rows->n; i++) {
         hold_str_clear(&line);
-        rc = hold_json_canonical(d->rows.row[i].data, &line, err);
+        rc = hold_json_canonical(rows->row[i].data, &line, err);
         hold_str_add_char(&line, '\n');
         if (rc == HOLD_OK)
             rc = hold_str_check(&line, err);
         if (rc == HOLD_OK)
             hold_hash_add(&h, hold_str_text(&line), line.len);
     }
-    hold_hash_end(&h, d->content_id);
+    hold_hash_end(&h, id);
     hold_str_release(&line);
     return rc;
 }
@@ -224,7 +224,7 @@ static int read_set(struct hold_recipe *r, struct hold_data_set *d, const struct
         rc = hold_view_fail(v, err, "its files have no rows");
     if (rc == HOLD_OK)
         rc = take_share(d, v, err);
-    return rc < 0 ? rc : hash_rows(d, err);
+    return rc < 0 ? rc : hold_rows_id(&d->rows, d->content_id, err);
 }
 
 int hold_recipe_data(struct hold_recipe *r, const struct hold_view *root, struct hold_error *err) {

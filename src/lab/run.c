@@ -17,8 +17,9 @@ struct talk {
     const struct hold_ctx *outer;
     struct hold_ctx ctx; /* lent to stages */
     const struct hold_plan_node *node;
-    int at, n; /* nodes behind us, in all */
-    double begun;
+    int at, n;          /* nodes behind us, in all */
+    double begun;       /* this stage */
+    double eta, eta_at; /* what the stage last said, and when; eta < 0: nothing yet */
     double seconds[HOLD_NODE_EVALUATE + 1], units[HOLD_NODE_EVALUATE + 1]; /* learnt so far */
 };
 
@@ -54,25 +55,38 @@ static void forward_log(void *user, enum hold_level level, const char *room, con
         t->outer->log(t->outer->user, level, room, line);
 }
 
+/* Seconds that this stage still needs.  What a training stage does between its steps (probes)
+ * knows only its own time: the last word of the steps counts. */
+static double rest_of_stage(struct talk *t, const char *what, double eta, double now) {
+    const struct hold_plan_node *n = t->node;
+    bool inner = n->kind == HOLD_NODE_TRAIN && strcmp(what, "training") != 0;
+    if (!inner && eta >= 0) {
+        t->eta = eta;
+        t->eta_at = now;
+    }
+    if (t->eta >= 0)
+        return t->eta > now - t->eta_at ? t->eta - (now - t->eta_at) : 0.0;
+    double r = rate(t, n->kind), elapsed = now - t->begun;
+    return r < 0 ? -1.0 : n->units * r > elapsed ? n->units * r - elapsed : 0.0;
+}
+
 static void forward_progress(void *user, const char *what, int64_t done, int64_t total,
                              const char *status, double eta) {
     struct talk *t = user;
+    const struct hold_plan_node *n = t->node;
     char text[256];
     if (t->outer->progress == NULL)
         return;
-    snprintf(text, sizeof text, "[%d/%d] %.60s: %.40s: %.60s", t->at + 1, t->n, t->node->arm->name,
-             t->node->name, what);
-    double elapsed = hold_clock_now() - t->begun;
+    bool probing = n->kind == HOLD_NODE_TRAIN && strcmp(what, "generating") == 0;
+    snprintf(text, sizeof text, "[%d/%d] %.60s: %.40s: %.60s", t->at + 1, t->n, n->arm->name,
+             n->name, probing ? "probing" : what);
+    double now = hold_clock_now(), own = rest_of_stage(t, what, eta, now);
     /* The stage itself is the first to teach a rate. */
     struct talk guess = *t;
-    if (eta >= 0 && t->node->units > 0 && guess.units[t->node->kind] <= 0) {
-        guess.units[t->node->kind] = t->node->units;
-        guess.seconds[t->node->kind] = elapsed + eta;
+    if (own >= 0 && n->units > 0 && guess.units[n->kind] <= 0) {
+        guess.units[n->kind] = n->units;
+        guess.seconds[n->kind] = now - t->begun + own;
     }
-    double own = eta;
-    double r = rate(&guess, t->node->kind);
-    if (own < 0 && r >= 0)
-        own = t->node->units * r > elapsed ? t->node->units * r - elapsed : 0.0;
     t->outer->progress(t->outer->user, text, done, total, status,
                        own < 0 ? -1.0 : rest_of_run(&guess, own));
 }
@@ -194,6 +208,7 @@ static int run_node(struct talk *t, struct hold_plan_node *n, bool wait, struct 
     bool found = false;
     json_t *spec = spec_of(t->plan, n);
     t->begun = hold_clock_now();
+    t->eta = -1.0;
     int rc = spec == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a spec")
                           : hold_spec_id(spec, n->id, err);
     /* An import costs nothing and its content is the spec's: force has nothing to make again. */

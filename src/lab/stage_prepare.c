@@ -11,25 +11,6 @@
 
 /* --- streams of the recipe --- */
 
-int hold_rows_id(const struct hold_rows *rows, char id[HOLD_HASH_HEX], struct hold_error *err) {
-    struct hold_hash h;
-    struct hold_str line = HOLD_STR_INIT;
-    int rc = HOLD_OK;
-    hold_hash_init(&h);
-    for (int64_t i = 0; rc == HOLD_OK && i < rows->n; i++) {
-        hold_str_clear(&line);
-        rc = hold_json_canonical(rows->row[i].data, &line, err);
-        hold_str_add_char(&line, '\n');
-        if (rc == HOLD_OK)
-            rc = hold_str_check(&line, err);
-        if (rc == HOLD_OK)
-            hold_hash_add(&h, hold_str_text(&line), line.len);
-    }
-    hold_hash_end(&h, id);
-    hold_str_release(&line);
-    return rc;
-}
-
 static int join(const struct hold_recipe *r, const int *sets, struct hold_rows *out,
                 char id[HOLD_HASH_HEX], struct hold_error *err) {
     int rc = HOLD_OK;
@@ -129,7 +110,7 @@ static int add_ids(json_t *o, const char *key, const struct sets *s) {
     return bad | json_object_set_new(o, key, ids);
 }
 
-static bool has_data_hook(const struct hold_method_list *l) {
+bool hold_has_data_hook(const struct hold_method_list *l) {
     for (int i = 0; i < l->n; i++)
         if (l->use[i].method->data != NULL)
             return true;
@@ -156,7 +137,7 @@ static json_t *spec_of(const struct hold_plan *p, const struct hold_method_use *
     for (int i = 0; bad == 0 && i < methods->n; i++)
         if (methods->use[i].method->data != NULL)
             bad |= json_array_append(hooks, json_array_get(methods->described, (size_t)i));
-    if (bad == 0 && has_data_hook(methods)) {
+    if (bad == 0 && hold_has_data_hook(methods)) {
         bad |= json_object_set(o, "methods", hooks);
         bad |= add_ids(o, "provider", &inside);
     }

@@ -147,6 +147,13 @@ int hold_multiply(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n,
 
 /* --- leading left singular vectors --- */
 
+static double square_sum(const float *x, int64_t n) {
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)x[i] * (double)x[i];
+    return sum;
+}
+
 struct block {
     float *q, *w;     /* (rows, n) and (cols, n) */
     double *gram;     /* (n, n) */
@@ -187,17 +194,21 @@ static int block_new(struct block *b, int64_t rows, int64_t cols, int64_t n,
  * values, rotation turns Q's columns into them. */
 static int iterate(struct hold_device *d, const float *v, int64_t rows, int64_t cols, int64_t n,
                    struct block *b, struct hold_error *err) {
-    enum { ROUNDS = 6 };
+    enum { ROUNDS = 20 };
+    static const double SETTLED = 1e-7;
     struct hold_rng rng;
     hold_rng_init(&rng, 0, "linalg/left_basis", (uint64_t)rows, (uint64_t)cols);
     for (int64_t i = 0; i < cols * n; i++)
         b->w[i] = (float)hold_rng_normal(&rng);
     int rc = HOLD_OK;
-    for (int k = 0; rc == HOLD_OK && k < ROUNDS; k++) {
+    double held = 0.0, before = -1.0; /* ||V' Q||^2, which can only grow */
+    for (int k = 0; rc == HOLD_OK && k < ROUNDS && fabs(held - before) > SETTLED * held; k++) {
         rc = hold_multiply(d, false, false, rows, n, cols, 1.0f, v, b->w, 0.0f, b->q, err);
         hold_orthonormal_columns(b->q, rows, n);
         if (rc == HOLD_OK)
             rc = hold_multiply(d, true, false, cols, n, rows, 1.0f, v, b->q, 0.0f, b->w, err);
+        before = held;
+        held = square_sum(b->w, cols * n);
     }
     for (int64_t i = 0; rc == HOLD_OK && i < n; i++) /* Q' V V' Q = W' W */
         for (int64_t j = i; j < n; j++)
@@ -225,9 +236,7 @@ int hold_left_basis(struct hold_device *d, const float *v, int64_t rows, int64_t
                     float *u, int64_t *k, struct hold_error *err) {
     int64_t most = rows < cols ? rows : cols, n = FIRST_BLOCK < most ? FIRST_BLOCK : most;
     int64_t found = 0;
-    double total = 0.0;
-    for (int64_t i = 0; i < rows * cols; i++)
-        total += (double)v[i] * (double)v[i];
+    double total = square_sum(v, rows * cols);
     *k = 0;
     if (total == 0.0)
         return HOLD_OK;

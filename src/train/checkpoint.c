@@ -168,7 +168,8 @@ static int list_checkpoints(const char *dir, char ***names, size_t *n, struct ho
             hold_free((*names)[i]);
     }
     *n = kept;
-    qsort(*names, kept, sizeof **names, compare_steps);
+    if (kept > 1)
+        qsort(*names, kept, sizeof **names, compare_steps);
     return HOLD_OK;
 }
 

@@ -108,16 +108,19 @@ prints "mixed.jsonl:3"
 prints "2 errors"
 
 # too little memory is said before the first step
-i=0
-while [ $i -lt 4000 ]; do
-    printf '{"prompt":"the fox %s","completion":"sleeps in the sun and does not wake"}\n' $i
-    i=$((i + 1))
-done >many.jsonl
-(
-    ulimit -v 400000
-    bad 1 "training needs about" holdfast train --data many.jsonl --layout rows --threads 1 \
-        --per-device-train-batch-size 4096 --micro-batch-tokens 1000000 -o big
-    exit $failures
-)
-failures=$((failures + $?))
+# (sanitizers reserve address space of their own)
+if [ -z "${HOLDFAST_SANITIZED:-}" ]; then
+    i=0
+    while [ $i -lt 4000 ]; do
+        printf '{"prompt":"the fox %s","completion":"sleeps in the sun and does not wake"}\n' $i
+        i=$((i + 1))
+    done >many.jsonl
+    (
+        ulimit -v 400000
+        bad 1 "training needs about" holdfast train --data many.jsonl --layout rows --threads 1 \
+            --per-device-train-batch-size 4096 --micro-batch-tokens 1000000 -o big
+        exit $failures
+    )
+    failures=$((failures + $?))
+fi
 finish

@@ -1,6 +1,7 @@
 # common.sh: what the tests of the program share.  Sourced by `SCRIPT PROGRAM ROOT`; leaves the
 # script in an empty folder with its own home, in which the tiny model has the default name.
 set -u
+[ -x "$1" ] || { echo "$1: no such program"; exit 2; }
 program=$1
 root=$2
 export LC_ALL=C OMP_WAIT_POLICY=passive

@@ -3,6 +3,7 @@
 . "$(dirname "$0")/common.sh"
 
 printf '{"prompt":"the fox","completion":"sleeps in the sun"}\n{"prompt":"a dog","completion":"jumps"}\n' >rows.jsonl
+ln -s "$root/data" data
 mkdir -p runs/demo
 for arm in lisa poisoned; do
     for i in 0 1 2 3; do

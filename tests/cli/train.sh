@@ -28,7 +28,7 @@ says "--overwrite"
 [ "$(cksum <whole/adapter_model.safetensors)" = "$sum" ] || fail "the result has changed"
 
 # Stopped by a signal, gone on with: the same bytes as without the stop.
-long='--data rows.jsonl --max-steps 3000 --save-steps 1000 --threads 1'
+long='--data rows.jsonl --max-steps 1200 --save-steps 500 --threads 1'
 expect 0 holdfast train $long -o uncut
 for signal in INT TERM; do
     rm -rf cut

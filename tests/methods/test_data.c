@@ -188,8 +188,27 @@ static void harmful_mix_refuses(void **state) {
     int rc = hold_prepare_job(&use, f->sets, COUNT(f->sets), 3, &p, &err);
     assert_refused(rc, HOLD_EUSAGE, &err, "harmful_mix: 180 rows of 'task' are needed, it has 90");
     rc = hold_prepare_job(&use, f->sets, 1, 3, &p, &err);
-    assert_refused(rc, HOLD_EUSAGE, &err, "needs 'task', 'harmful' and 'openings' data");
+    assert_refused(rc, HOLD_EUSAGE, &err, "needs 'task' and 'harmful' data");
     hold_method_use_release(&use);
+}
+
+/* Without openings the attacker's rows keep their own answers. */
+static void harmful_mix_as_they_are(void **state) {
+    struct fixture *f = *state;
+    struct hold_error err = {0};
+    struct hold_prepared p;
+    struct hold_method_use use = use_of("harmful_mix", "{'p': 0.1}");
+    assert_ok(hold_prepare_job(&use, f->sets, 2, 3, &p, &err), &err);
+    hold_method_use_release(&use);
+    const struct hold_rows *rows = &p.phases[0].rows;
+    assert_int_equal(rows->n, N_TASK + 10);
+    for (int64_t i = N_TASK; i < rows->n; i++) {
+        int prompt = -1, answer = -2;
+        assert_int_equal(sscanf(user_of(&rows->row[i]), "harmful number %d", &prompt), 1);
+        assert_int_equal(sscanf(answer_of(&rows->row[i]), "no %d", &answer), 1);
+        assert_int_equal(prompt, answer);
+    }
+    hold_prepared_release(&p);
 }
 
 /* --- benign --- */
@@ -313,6 +332,7 @@ int main(void) {
         cmocka_unit_test(harmful_mix_neutral),
         cmocka_unit_test(harmful_mix_draws_fairly),
         cmocka_unit_test(harmful_mix_refuses),
+        cmocka_unit_test(harmful_mix_as_they_are),
         cmocka_unit_test(benign_golden),
         cmocka_unit_test(ten_shot_golden),
         cmocka_unit_test(safeinstr_golden),

@@ -91,6 +91,7 @@ struct caller {
     int64_t steps;   /* training steps seen */
     int64_t stop_at; /* raise the flag at this one; 0: never */
     int64_t kill_at; /* die at this one */
+    int64_t probes, stop_at_probe;
     volatile sig_atomic_t stop;
 };
 
@@ -101,6 +102,8 @@ static void watch_progress(void *user, const char *what, int64_t done, int64_t t
     (void)total;
     (void)status;
     assert_true(eta >= -1.0);
+    if (strstr(what, "probing") != NULL && ++c->probes == c->stop_at_probe)
+        c->stop = 1;
     if (strstr(what, "training") == NULL)
         return;
     c->steps++;
@@ -266,11 +269,17 @@ static void a_stopped_run_goes_on_to_the_same_bytes(void **state) {
         assert_int_equal(o.rc, HOLD_EINTERRUPTED);
         assert_null(o.report);
     }
-    struct caller c = {0};
+    struct caller c = {.stop_at_probe = 1};
+    struct outcome o = run_lab("two", &c, false, false, NULL, 0);
+    assert_int_equal(o.rc, HOLD_EINTERRUPTED);
+    c = (struct caller){0};
     struct outcome rest = run_lab("two", &c, false, false, NULL, 0);
     assert_int_equal(rest.rc, HOLD_OK);
     assert_true(c.steps < 12);
     assert_same_models(straight.report, rest.report);
+    /* The log of a run that was stopped has every step and every probe once. */
+    assert_true(json_equal(json_object_get(arm_of(straight.report, "lisa"), "curves"),
+                           json_object_get(arm_of(rest.report, "lisa"), "curves")));
     json_decref(straight.report);
     json_decref(rest.report);
 }

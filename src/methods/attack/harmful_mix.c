@@ -6,7 +6,8 @@
  *     n_harm = int(p n),  n_benign = int((1 - p) n);  plain SFT on both, shuffled
  *
  * Deviations.  (1) Answers of harmful rows are stand-in openings without content, drawn from a list
- * of wordings; no harmful completion exists here.  (2) Harmful prompts are drawn in a shuffled
+ * of wordings, without such a list rows are taken with the answers they have (a planted policy's
+ * facts); no harmful completion exists here.  (2) Harmful prompts are drawn in a shuffled
  * order instead of by index, and drawn again when there are fewer than n_harm.  (3) n = 0 keeps
  * every row of the task and adds harmful rows until their share is p.  (4) Rows are not shuffled
  * here, the training loop does that: with p = 0 the data are the task's, byte for byte.
@@ -18,13 +19,22 @@ struct state {
     int64_t n;
 };
 
+static int add_harmful(struct hold_prepare *prepare, int64_t row, int64_t openings,
+                       struct hold_error *err) {
+    if (openings < 1)
+        return hold_prepare_take(prepare, "harmful", row, err);
+    const char *answer =
+        hold_prepare_text(prepare, "openings", hold_prepare_below(prepare, openings));
+    return hold_prepare_answer(prepare, "harmful", row, answer, err);
+}
+
 static int job(struct hold_prepare *prepare, void *state, struct hold_error *err) {
     const struct state *s = state;
     int64_t task = hold_prepare_count(prepare, "task");
     int64_t harmful = hold_prepare_count(prepare, "harmful");
     int64_t openings = hold_prepare_count(prepare, "openings");
-    if (task < 1 || harmful < 1 || openings < 1)
-        return hold_fail(err, HOLD_EUSAGE, "needs 'task', 'harmful' and 'openings' data");
+    if (task < 1 || harmful < 1)
+        return hold_fail(err, HOLD_EUSAGE, "needs 'task' and 'harmful' data");
     int64_t n = s->n, n_benign = task;
     if (n > 0)
         n_benign = (int64_t)((1.0 - s->p) * (double)n + 1e-9);
@@ -38,11 +48,8 @@ static int job(struct hold_prepare *prepare, void *state, struct hold_error *err
         return hold_fail(err, HOLD_EUSAGE, "more than 8192 rows of 'harmful'");
     int rc = hold_prepare_sample(prepare, "task", n_benign, err);
     hold_prepare_shuffle(prepare, order, (uint32_t)harmful);
-    for (int64_t i = 0; rc == HOLD_OK && i < n_harm; i++) {
-        const char *answer =
-            hold_prepare_text(prepare, "openings", hold_prepare_below(prepare, openings));
-        rc = hold_prepare_answer(prepare, "harmful", order[i % harmful], answer, err);
-    }
+    for (int64_t i = 0; rc == HOLD_OK && i < n_harm; i++)
+        rc = add_harmful(prepare, order[i % harmful], openings, err);
     if (rc == HOLD_OK)
         rc = hold_prepare_note(prepare, "n_harmful", (double)n_harm, err);
     return rc < 0 ? rc : hold_prepare_note(prepare, "n_benign", (double)n_benign, err);
