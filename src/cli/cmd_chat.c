@@ -16,7 +16,7 @@ struct options {
 };
 static const struct hold_option options[] = {
     HOLD_CLI_MODEL(T),
-    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge"),
+    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge, or several by commas"),
     HOLD_TEXT(T, system, "", NULL, "system message"),
     HOLD_INT(T, max_tokens, 512, 1, 1000000, "new tokens an answer"),
     HOLD_REAL(T, temperature, 0.7, 0, 100, "0: greedy"),

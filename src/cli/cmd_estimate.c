@@ -16,7 +16,7 @@ struct options {
 };
 static const struct hold_option options[] = {
     HOLD_CLI_MODEL(T),
-    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge before training"),
+    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge before training, or several by commas"),
     HOLD_TEXT(T, data, "", NULL, "rows: JSONL, JSON array or CSV"),
     HOLD_INT(T, measured_steps, 2, 1, 100, "steps that are made to measure the time"),
     {0},

@@ -21,7 +21,7 @@ struct options {
 };
 static const struct hold_option options[] = {
     HOLD_CLI_MODEL(T),
-    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge"),
+    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge, or several by commas"),
     HOLD_TEXT(T, suite, "harmful,over_refusal,ordinary,perplexity", NULL,
               "by commas: harmful over_refusal ordinary task perplexity planted planted_open "
               "planted_tasks planted_lookalike planted_old_tongue"),

@@ -15,7 +15,7 @@ struct options {
 
 static const struct hold_option options[] = {
     HOLD_CLI_MODEL(struct options),
-    HOLD_TEXT(struct options, adapter, "", NULL, "PEFT folder to merge"),
+    HOLD_TEXT(struct options, adapter, "", NULL, "PEFT folder to merge, or several by commas"),
     HOLD_TEXT(struct options, prompts, "-", NULL, "JSON lines of {\"prompt\"} or {\"messages\"}"),
     HOLD_CLI_OUTPUT(struct options, "file to write; empty: standard output"),
     HOLD_INT(struct options, max_tokens, 128, 1, 1000000, "new tokens a row"),

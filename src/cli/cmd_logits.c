@@ -14,7 +14,7 @@ struct options {
 };
 static const struct hold_option options[] = {
     HOLD_CLI_MODEL(T),
-    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge"),
+    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge, or several by commas"),
     HOLD_TEXT(T, ids, "-", NULL, "a JSON array of token ids a line"),
     HOLD_CLI_OUTPUT(T,
                     "safetensors file to write: logits.0, logits.1, ... of (tokens, vocabulary)"),

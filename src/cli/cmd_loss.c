@@ -15,7 +15,7 @@ struct options {
 };
 static const struct hold_option options[] = {
     HOLD_CLI_MODEL(T),
-    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge"),
+    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge, or several by commas"),
     HOLD_TEXT(T, data, "-", NULL, "rows: JSONL, JSON array or CSV"),
     HOLD_INT(T, max_length, 0, 0, 1000000, "tokens of a row; 0: what the model takes"),
     {0},

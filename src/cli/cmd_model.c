@@ -229,7 +229,7 @@ struct write_options {
     const char *adapter, *output, *dtype;
 };
 static const struct hold_option merge_options[] = {
-    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge"),
+    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge, or several by commas"),
     HOLD_CLI_OUTPUT(T, "Hugging Face folder to make"),
     HOLD_TEXT(T, dtype, "f32", "f32|f16|bf16", "type of the written weights"),
     {0},

@@ -27,7 +27,7 @@ struct options {
 };
 static const struct hold_option options[] = {
     HOLD_CLI_MODEL(T),
-    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge before training"),
+    HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge before training, or several by commas"),
     HOLD_TEXT(T, data, "", NULL, "rows: JSONL, JSON array or CSV"),
     HOLD_CLI_OUTPUT(T, "folder to write; the same command goes on in it"),
     HOLD_TEXT(T, probe, "", NULL, "harmful prompts to judge the answers to, every probe_steps"),
@@ -303,9 +303,9 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
         rc = hold_training_open(&j.t, cli, j.o->model, j.o->adapter, j.o->data, &j.o->train, j.now,
                                 err);
     if (rc == HOLD_OK && j.o->adapter[0] != '\0')
-        hold_log(&cli->ctx, HOLD_WARN, "train",
-                 "the result stands on %s with %s merged; 'holdfast model merge' writes that model",
-                 j.o->model, j.o->adapter);
+        hold_log(&cli->ctx, HOLD_INFO, "train",
+                 "the result stands on %s with %s merged: use it as --adapter %s,%s", j.o->model,
+                 j.o->adapter, j.o->adapter, j.o->output);
     if (rc == HOLD_OK)
         rc = make_spec(&j, err);
     if (rc == HOLD_OK)

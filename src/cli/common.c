@@ -107,26 +107,48 @@ static int load_files(const char *path, struct hold_cli *cli, struct hold_device
     return rc == HOLD_OK ? hold_model_load(out, path, device, &cli->ctx, err) : rc;
 }
 
+enum { MAX_ADAPTERS = 8 };
+
+/* Read the folders of a list "A,B": merged in this order. */
+static int read_adapters(const char *list, struct hold_adapter out[MAX_ADAPTERS], int *n,
+                         struct hold_error *err) {
+    int rc = HOLD_OK;
+    *n = 0;
+    for (const char *at = list == NULL ? "" : list; rc == HOLD_OK && *at != '\0';) {
+        size_t len = strcspn(at, ",");
+        char *dir = hold_strndup(at, len);
+        if (dir == NULL)
+            rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for a path");
+        else if (*n == MAX_ADAPTERS)
+            rc = hold_fail(err, HOLD_EUSAGE, "--adapter: more than %d folders", MAX_ADAPTERS);
+        else
+            rc = hold_adapter_read(&out[*n], dir, err);
+        *n += rc == HOLD_OK;
+        hold_free(dir);
+        at += len + (at[len] == ',');
+    }
+    return rc;
+}
+
 int hold_cli_model(struct hold_cli *cli, const char *model, const char *adapter,
                    struct hold_device *device, struct hold_model *out, struct hold_error *err) {
     struct hold_str path = HOLD_STR_INIT;
-    struct hold_adapter a = {0};
-    bool loaded = false, read = false;
-    bool merges = adapter != NULL && adapter[0] != '\0';
+    struct hold_adapter adapters[MAX_ADAPTERS] = {0};
+    int n = 0;
     /* An adapter that cannot be read is known before a model is loaded for minutes. */
-    int rc = merges ? hold_adapter_read(&a, adapter, err) : HOLD_OK;
-    read = merges && rc == HOLD_OK;
+    int rc = read_adapters(adapter, adapters, &n, err);
+    bool unread = rc < 0, loaded = false;
     if (rc == HOLD_OK)
         rc = hold_model_locate(hold_str_text(&cli->models), model, &path, err);
     if (rc == HOLD_OK)
         rc = load_files(hold_str_text(&path), cli, device, out, err);
-    else if (rc == HOLD_ENOTFOUND && !(merges && !read) && may_be_stage(cli, model))
+    else if (rc == HOLD_ENOTFOUND && !unread && may_be_stage(cli, model))
         rc = load_stage(cli, model, device, out, err);
     loaded = rc == HOLD_OK;
-    if (rc == HOLD_OK && merges)
-        rc = hold_model_merge(out, &a, &cli->ctx, err);
-    if (read)
-        hold_adapter_release(&a);
+    for (int i = 0; rc == HOLD_OK && i < n; i++)
+        rc = hold_model_merge(out, &adapters[i], &cli->ctx, err);
+    for (int i = 0; i < n; i++)
+        hold_adapter_release(&adapters[i]);
     if (rc < 0 && loaded)
         hold_model_release(out);
     hold_str_release(&path);
@@ -134,16 +156,9 @@ int hold_cli_model(struct hold_cli *cli, const char *model, const char *adapter,
 }
 
 struct hold_renderer hold_cli_renderer(const struct hold_model *m, int64_t max_length) {
-    return (struct hold_renderer){
-        .tokenizer = m->tokenizer,
-        .chat = m->chat,
-        .bos_token = m->bos_token,
-        .eos_token = m->eos_token,
-        .system = json_string_value(json_object_get(m->profile, "system")),
-        .prefix = json_string_value(json_object_get(m->profile, "prefix")),
-        .max_length = (int32_t)max_length,
-        .now = hold_cli_now(),
-    };
+    struct hold_renderer r = hold_model_renderer(m, max_length);
+    r.now = hold_cli_now();
+    return r;
 }
 
 int hold_cli_text_side(struct hold_cli *cli, const char *model, struct hold_text_side *out,

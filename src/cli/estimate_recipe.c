@@ -98,7 +98,7 @@ static double passes_of(const struct hold_method_list *methods) {
 }
 
 static int training(struct work *w, const struct hold_plan_node *n, struct hold_error *err) {
-    struct hold_renderer r = hold_lab_renderer(&w->t.model, n->config.max_length);
+    struct hold_renderer r = hold_model_renderer(&w->t.model, n->config.max_length);
     struct hold_model *m = &w->t.model;
     double probes = 0, one = 0;
     int rc = hold_render_set(&r, n->rows, &w->t.set, NULL, err);
@@ -137,7 +137,7 @@ static int evaluation(struct work *w, const struct hold_plan_node *n, struct hol
         int rc = answers(w, set, &seconds, err);
         return rc < 0 ? rc : add_stage(w, n, 0, 0, seconds, err);
     }
-    struct hold_renderer r = hold_lab_renderer(&w->t.model, w->t.model.shape.max_positions);
+    struct hold_renderer r = hold_model_renderer(&w->t.model, w->t.model.shape.max_positions);
     int rc = hold_render_set(&r, &set->data->rows, &w->t.set, NULL, err);
     double tokens = (double)w->t.set.n_tokens;
     hold_set_release(&w->t.set);

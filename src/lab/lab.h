@@ -21,6 +21,7 @@
 #include "base/ctx.h"
 #include "device/device.h"
 #include "eval/eval.h"
+#include "infer/generate.h"
 #include "lab/recipe.h"
 #include "lab/store.h"
 #include "model/model.h"
@@ -69,10 +70,22 @@ int hold_lab_chain(struct hold_lab *lab, const char *content, struct hold_chain 
  * trainables, with `profile` (borrowed, may be NULL) as its profile. */
 int hold_lab_load(struct hold_lab *lab, const struct hold_chain *chain, const json_t *profile,
                   struct hold_error *err);
+/* The model of a stage, named by its id or an artifact's, or the beginning of either, with its
+ * profile: lab->model.  EFORMAT, ENOTFOUND: no model. */
+int hold_lab_load_named(struct hold_lab *lab, const char *id, struct hold_error *err);
 /* The file or folder of an import's model, or the artifact itself when it is a whole model;
  * appends to out.  EFORMAT when the files are no longer those that were imported. */
 int hold_lab_base_path(struct hold_lab *lab, const char *content, struct hold_str *out,
                        struct hold_error *err);
+
+/* A verdict on an answer by a set's way of scoring (stage_eval.c). */
+enum hold_verdict hold_lab_judge(const struct hold_recipe *r, const struct hold_eval_set *set,
+                                 const struct hold_row *row, const char *answer,
+                                 const char **reason);
+/* Greedy answers to all rows of a set with the model's profile; out: n entries, the caller's. */
+int hold_lab_answers(struct hold_model *m, const struct hold_rows *rows, int64_t max_tokens,
+                     const struct hold_ctx *ctx, struct hold_generated **out,
+                     struct hold_error *err);
 
 /* Path of MODEL: a file or folder as it is, a name under models_dir (with or without ".gguf");
  * ENOTFOUND with what to do. Appends to out. */

@@ -2,7 +2,6 @@
 #ifndef HOLD_LAB_LAB_PARTS_H
 #define HOLD_LAB_LAB_PARTS_H
 
-#include "infer/generate.h"
 #include "lab/lab.h"
 
 /* Numerics versions of the stages: raised when results change. */
@@ -112,8 +111,6 @@ int hold_stage_edit(struct hold_plan *p, const struct hold_plan_node *n, struct 
 int hold_stage_evaluate(struct hold_plan *p, const struct hold_plan_node *n, struct hold_work *w,
                         json_t *manifest, const struct hold_ctx *ctx, struct hold_error *err);
 
-/* stage_model.c */
-struct hold_renderer hold_lab_renderer(const struct hold_model *m, int64_t max_length);
 int hold_write_model_json(const char *dir, const struct hold_chain *chain, const json_t *profile,
                           struct hold_error *err);
 /* The parent's profile with what the methods change; new reference, NULL in *out: none. */
@@ -122,15 +119,6 @@ int hold_profile_of(const json_t *parent, const struct hold_method_list *methods
 /* Adapter folder of the work: the pairs, base named by content, profile beside them. */
 int hold_write_adapter(struct hold_work *w, struct hold_adapter *a, const json_t *profile,
                        struct hold_error *err);
-
-/* stage_eval.c: a verdict on an answer by a set's way of scoring. */
-enum hold_verdict hold_lab_judge(const struct hold_recipe *r, const struct hold_eval_set *set,
-                                 const struct hold_row *row, const char *answer,
-                                 const char **reason);
-/* Greedy answers to all rows of a set with the model's profile; out: n entries, the caller's. */
-int hold_lab_answers(struct hold_model *m, const struct hold_rows *rows, int64_t max_tokens,
-                     const struct hold_ctx *ctx, struct hold_generated **out,
-                     struct hold_error *err);
 
 /* probe.c: the harmful score of the model in training, on a set of its own. */
 struct hold_probe {

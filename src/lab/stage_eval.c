@@ -49,7 +49,7 @@ enum hold_verdict hold_lab_judge(const struct hold_recipe *r, const struct hold_
 
 static int render(const struct hold_model *m, const struct hold_rows *rows, struct hold_ids *ids,
                   struct hold_error *err) {
-    struct hold_renderer r = hold_lab_renderer(m, 0);
+    struct hold_renderer r = hold_model_renderer(m, 0);
     int rc = HOLD_OK;
     for (int64_t i = 0; rc == HOLD_OK && i < rows->n; i++) {
         const struct hold_row *row = &rows->row[i];
@@ -162,7 +162,7 @@ static int write_scores(const struct hold_plan *p, const struct hold_plan_node *
                         const struct hold_ctx *ctx, struct hold_str *text, struct hold_error *err) {
     const struct hold_rows *rows = &p->recipe->eval[n->eval].data->rows;
     struct hold_model *m = &p->lab->model;
-    struct hold_renderer r = hold_lab_renderer(m, (int32_t)m->shape.max_positions);
+    struct hold_renderer r = hold_model_renderer(m, (int32_t)m->shape.max_positions);
     struct hold_set set = {0};
     void *scores = NULL, *list = NULL;
     int rc = hold_render_set(&r, rows, &set, NULL, err);

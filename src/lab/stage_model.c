@@ -178,6 +178,19 @@ int hold_lab_load(struct hold_lab *lab, const struct hold_chain *chain, const js
     return HOLD_OK;
 }
 
+int hold_lab_load_named(struct hold_lab *lab, const char *id, struct hold_error *err) {
+    char content[HOLD_HASH_HEX];
+    struct hold_chain chain;
+    json_t *profile = NULL;
+    int rc = hold_store_look_up(lab->store, id, content, err);
+    if (rc == HOLD_OK)
+        rc = hold_lab_chain(lab, content, &chain, &profile, err);
+    if (rc == HOLD_OK)
+        rc = hold_lab_load(lab, &chain, profile, err);
+    json_decref(profile);
+    return rc;
+}
+
 void hold_lab_release(struct hold_lab *lab) {
     if (lab->is_loaded)
         hold_model_release(&lab->model);
@@ -185,18 +198,6 @@ void hold_lab_release(struct hold_lab *lab) {
 }
 
 /* --- profiles --- */
-
-struct hold_renderer hold_lab_renderer(const struct hold_model *m, int64_t max_length) {
-    return (struct hold_renderer){
-        .tokenizer = m->tokenizer,
-        .chat = m->chat,
-        .bos_token = m->bos_token,
-        .eos_token = m->eos_token,
-        .system = json_string_value(json_object_get(m->profile, "system")),
-        .prefix = json_string_value(json_object_get(m->profile, "prefix")),
-        .max_length = (int32_t)max_length,
-    };
-}
 
 int hold_profile_of(const json_t *parent, const struct hold_method_list *methods,
                     const char **train_system, json_t **out, struct hold_error *err) {

@@ -143,7 +143,7 @@ static int load_model(struct task *t, struct hold_error *err) {
 
 static int add_stream(struct task *t, const char *name, const struct hold_rows *rows,
                       struct hold_error *err) {
-    struct hold_renderer r = hold_lab_renderer(&t->p->lab->model, t->n->config.max_length);
+    struct hold_renderer r = hold_model_renderer(&t->p->lab->model, t->n->config.max_length);
     r.system = t->train_system;
     r.prefix = NULL;
     struct hold_set *set = &t->sets[t->n_sets];

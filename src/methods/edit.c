@@ -139,11 +139,7 @@ static struct hold_node *see(void *user, struct hold_tape *t, enum hold_site sit
 static int sweep_rows(struct hold_editor *e, struct sweep *s, const int64_t *pair_of,
                       const struct hold_rows *rows, struct hold_error *err) {
     struct hold_model *m = e->in->aligned;
-    struct hold_renderer r = {.tokenizer = m->tokenizer,
-                              .chat = m->chat,
-                              .bos_token = m->bos_token,
-                              .eos_token = m->eos_token,
-                              .max_length = (int32_t)e->in->max_length};
+    struct hold_renderer r = hold_model_renderer(m, e->in->max_length);
     struct hold_set set = {0};
     struct hold_space space;
     struct hold_tape tape;

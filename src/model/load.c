@@ -301,6 +301,20 @@ void hold_model_release(struct hold_model *m) {
     *m = (struct hold_model){0};
 }
 
+struct hold_renderer hold_model_renderer(const struct hold_model *m, int64_t max_length) {
+    return (struct hold_renderer){
+        .tokenizer = m->tokenizer,
+        .chat = m->chat,
+        .bos_token = m->bos_token,
+        .eos_token = m->eos_token,
+        .system = json_string_value(json_object_get(m->profile, "system")),
+        .prefix = json_string_value(json_object_get(m->profile, "prefix")),
+        .max_length = (int32_t)max_length,
+        .add_bos = hold_tokenizer_adds_bos(m->tokenizer),
+        .add_eos = hold_tokenizer_adds_eos(m->tokenizer),
+    };
+}
+
 int64_t hold_model_matrix_params(const struct hold_model *m) {
     int64_t sum = m->shape.vocab * m->shape.d_model;
     for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++) {

@@ -14,6 +14,7 @@
 #include "base/ctx.h"
 #include "base/status.h"
 #include "data/batch.h"
+#include "data/render.h"
 #include "formats/hf.h"
 #include "tape/tape.h"
 #include "tokenizer/template.h"
@@ -62,6 +63,10 @@ struct hold_model {
 int hold_model_load(struct hold_model *m, const char *path, struct hold_device *device,
                     const struct hold_ctx *ctx, struct hold_error *err);
 void hold_model_release(struct hold_model *m);
+
+/* How the model's rows are rendered: its tokenizer and template, its inference profile, the
+ * vocabulary's BOS and EOS.  max_length in tokens; 0: no limit. */
+struct hold_renderer hold_model_renderer(const struct hold_model *m, int64_t max_length);
 
 /* A model of the same shape whose parameters are only counted: for sizing on a dry device. */
 int hold_model_dry(struct hold_model *out, const struct hold_model *like, struct hold_device *dry,

@@ -20,7 +20,7 @@ struct hold_tokenizer {
     struct hold_pretok *pretok;
     struct hold_added_set *added;
     bool has_normalized; /* some added token is looked for after normalisation */
-    bool nfc, ignore_merges, fuse_unk;
+    bool nfc, ignore_merges, fuse_unk, add_bos, add_eos;
     int32_t bos, eos, unk;
     char hash[65];
 };

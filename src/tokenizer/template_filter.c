@@ -649,7 +649,7 @@ const struct hold_function *hold_filter_find(const char *name) {
             return &FILTERS[i];
         }
     }
-    return strcmp(name, "tojson") == 0 ? &HOLD_TOJSON : NULL;
+    return strcmp(name, "tojson") == 0 ? &hold_template_tojson : NULL;
 }
 
 const struct hold_function *hold_test_find(const char *name) {

@@ -298,7 +298,7 @@ int hold_value_name(struct hold_jinja *r, const struct hold_value *v, const char
 int hold_value_repr(struct hold_jinja *r, struct hold_sink *s, const struct hold_value *v,
                     int depth);
 int hold_value_add_real(struct hold_jinja *r, struct hold_sink *s, double real, uint32_t tag);
-extern const struct hold_function HOLD_TOJSON;
+extern const struct hold_function hold_template_tojson;
 
 /* Text (template_text.c). */
 size_t hold_text_count(const struct hold_value *v); /* code points */

@@ -374,5 +374,5 @@ static int tojson(struct hold_jinja *r, const struct hold_value *self,
     return rc;
 }
 
-const struct hold_function HOLD_TOJSON = {"tojson", "ensure_ascii,indent,separators,sort_keys",
-                                          tojson, NULL};
+const struct hold_function hold_template_tojson = {
+    "tojson", "ensure_ascii,indent,separators,sort_keys", tojson, NULL};

@@ -253,6 +253,14 @@ int32_t hold_tokenizer_eos(const struct hold_tokenizer *t) {
     return t->eos;
 }
 
+bool hold_tokenizer_adds_bos(const struct hold_tokenizer *t) {
+    return t->add_bos;
+}
+
+bool hold_tokenizer_adds_eos(const struct hold_tokenizer *t) {
+    return t->add_eos;
+}
+
 bool hold_tokenizer_is_control(const struct hold_tokenizer *t, int32_t id) {
     return id >= 0 && id < t->n && t->types[id] == HOLD_PIECE_CONTROL;
 }

@@ -89,6 +89,9 @@ int hold_tokenizer_decode(const struct hold_tokenizer *t, const int32_t *ids, si
 int32_t hold_tokenizer_size(const struct hold_tokenizer *t);
 int32_t hold_tokenizer_bos(const struct hold_tokenizer *t);
 int32_t hold_tokenizer_eos(const struct hold_tokenizer *t);
+/* Does the vocabulary ask for BOS before, EOS after a text on its own? */
+bool hold_tokenizer_adds_bos(const struct hold_tokenizer *t);
+bool hold_tokenizer_adds_eos(const struct hold_tokenizer *t);
 bool hold_tokenizer_is_control(const struct hold_tokenizer *t, int32_t id);
 /* Id of a piece by its exact text ("<|im_end|>"), -1 when there is none. */
 int32_t hold_tokenizer_find(const struct hold_tokenizer *t, const char *piece);

@@ -263,6 +263,8 @@ int hold_tokenizer_build(struct hold_tokenizer **out, const struct hold_vocab *v
     if (rc != HOLD_OK) {
         return rc;
     }
+    t->add_bos = v->add_bos;
+    t->add_eos = v->add_eos;
     t->bos = v->bos;
     t->eos = v->eos;
     t->unk = -1;

@@ -439,6 +439,30 @@ static void a_damaged_stage_is_made_again_alone(void **state) {
     json_decref(b.report);
 }
 
+static void a_stage_is_a_model_by_its_id(void **state) {
+    (void)state;
+    struct hold_error err = {0};
+    put_all("  - {name: x, align: sft, attack: benign, tune: {ptst: {system: be kind}}}\n");
+    struct outcome o = run_plain("store");
+    struct hold_ctx ctx = {.threads = 1};
+    struct hold_lab lab = {.ctx = &ctx};
+    assert_ok(hold_store_open(&lab.store, "store", &ctx, &err));
+    assert_ok(hold_cpu_new(&lab.device, 1, "portable", &err));
+    char id[13];
+    snprintf(id, sizeof id, "%s", stage_of(o.report, "x", "tune"));
+    assert_ok(hold_lab_load_named(&lab, id, &err));
+    assert_int_equal(lab.loaded.n, 2);
+    assert_string_equal(json_string_value(json_object_get(lab.model.profile, "system")), "be kind");
+    assert_string_equal(lab.loaded.adapter[1], stage_of(o.report, "x", "model"));
+    snprintf(id, sizeof id, "%s", stage_of(o.report, "x", "evaluate.harmful"));
+    assert_int_equal(hold_lab_load_named(&lab, id, &err), HOLD_ENOTFOUND);
+    assert_non_null(strstr(err.text, "is not a model"));
+    hold_lab_release(&lab);
+    hold_device_free(lab.device);
+    hold_store_close(lab.store);
+    json_decref(o.report);
+}
+
 static void a_changed_model_file_is_another_model(void **state) {
     (void)state;
     struct hold_error err = {0};
@@ -532,6 +556,7 @@ int main(void) {
         in_folder(another_seed_is_another_model_and_is_pooled),
         in_folder(a_failing_arm_leaves_the_others),
         in_folder(a_damaged_stage_is_made_again_alone),
+        in_folder(a_stage_is_a_model_by_its_id),
         in_folder(a_changed_model_file_is_another_model),
         in_folder(what_cannot_be_planned_is_refused_by_name),
         in_folder(too_little_memory_is_said_before_training),

@@ -1,8 +1,9 @@
 """make_golden.py: steps of every method by PyTorch autograd in float64, from the papers' formulas.
 
-Usage: python make_golden.py [FOLDER]    (needs torch, transformers, safetensors)
+Usage: python make_golden.py [FOLDER | --check]    (needs torch, transformers, safetensors)
 
-Writes FOLDER/steps.json and FOLDER/edits.json (default: this folder).  The model is
+Writes FOLDER/steps.json and FOLDER/edits.json (default: this folder); --check makes them again and
+compares them with those of this folder.  The model is
 tests/golden/formats/tiny-llama; a low-rank adapter with non-zero B is drawn here and given in the
 file, so are the rows, in the order in which the steps use them.  Nothing of Holdfast is called and
 no code is shared with it.
@@ -11,6 +12,7 @@ no code is shared with it.
 import json
 import math
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -475,9 +477,34 @@ def make_edits(folder):
     (folder / "edits.json").write_text(json.dumps(out, separators=(",", ":")) + "\n")
 
 
-if __name__ == "__main__":
+def same(a, b, where):
+    """Equal but for the last digits of numbers, which another build of PyTorch may round apart."""
+    if isinstance(a, float) or isinstance(b, float):
+        assert abs(a - b) <= 1e-5 * max(abs(a), abs(b), 1e-3), (where, a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for k in a:
+            same(a[k], b[k], f"{where}.{k}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b)):
+            same(x, y, f"{where}[{i}]")
+    else:
+        assert a == b, (where, a, b)
+
+
+def main():
     torch.set_num_threads(1)
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
-    check_model()
-    make_steps(folder)
-    make_edits(folder)
+    check = sys.argv[1:] == ["--check"]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) if check else Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
+        check_model()
+        make_steps(folder)
+        make_edits(folder)
+        for name in ("steps.json", "edits.json") if check else ():
+            same(json.loads((folder / name).read_text()), json.loads((HERE / name).read_text()), name)
+            print(name, "is the same")
+
+
+if __name__ == "__main__":
+    main()
