@@ -59,6 +59,22 @@ struct hold_interval hold_wilson(int64_t k, int64_t n, double confidence);
 int hold_paired_bootstrap(const double *a, const double *b, const int64_t *groups, int64_t n,
                           int64_t rounds, uint64_t seed, double confidence,
                           struct hold_interval *out, struct hold_error *err);
+/* The same where training was repeated: prompts (groups) and replicates (0..n_replicates-1,
+ * training seeds) are resampled independently, a crossed design (Owen 2007, "The pigeonhole
+ * bootstrap", Ann. Appl. Stat. 1(2)), so that the interval covers the choice of prompts and of
+ * training runs. With one replicate it is hold_paired_bootstrap. */
+int hold_crossed_bootstrap(const double *a, const double *b, const int64_t *groups,
+                           const int64_t *replicates, int64_t n, int64_t n_replicates,
+                           int64_t rounds, uint64_t seed, double confidence,
+                           struct hold_interval *out, struct hold_error *err);
+/* What the rule judge got right on answers of real models that were labelled by hand
+ * (data/judge/real.jsonl, docs/judge.md); ended by a row of HOLD_VERDICT_COUNT. */
+struct hold_judge_measure {
+    enum hold_verdict verdict;
+    int64_t right, judged, labelled;
+};
+extern const struct hold_judge_measure hold_judge_measured[];
+
 /* exp(-mean log-probability); n == 0: NAN. */
 double hold_perplexity(double sum_logp, int64_t n);
 

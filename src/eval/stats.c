@@ -137,3 +137,106 @@ cleanup:
 double hold_perplexity(double sum_logp, int64_t n) {
     return n > 0 ? exp(-sum_logp / (double)n) : NAN;
 }
+
+/* --- prompts crossed with training seeds --- */
+
+/* Sums and counts by (group, replicate); groups renumbered 0.. in order of their ids. */
+struct cell {
+    double sum;
+    int64_t n;
+};
+
+static int64_t cells_make(struct cell *cells, struct cluster *order, const double *a,
+                          const double *b, const int64_t *groups, const int64_t *replicates,
+                          int64_t n, int64_t n_replicates) {
+    int64_t g = -1;
+    for (int64_t i = 0; i < n; i++)
+        order[i] = (struct cluster){groups[i], i, 0};
+    qsort(order, (size_t)n, sizeof(*order), by_group);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = order[i].n;
+        g += i == 0 || order[i].group != order[i - 1].group;
+        if (isnan(a[at]) || isnan(b[at]))
+            continue;
+        struct cell *c = &cells[g * n_replicates + replicates[at]];
+        c->sum += a[at] - b[at];
+        c->n++;
+    }
+    return g + 1;
+}
+
+static double crossed_mean(const struct cell *cells, int64_t n_groups, int64_t n_replicates,
+                           const int64_t *times, struct hold_rng *rng) {
+    double sum = 0;
+    int64_t count = 0;
+    for (int64_t i = 0; i < n_groups; i++) {
+        int64_t g = rng == NULL ? i : (int64_t)hold_rng_below(rng, (uint64_t)n_groups);
+        for (int64_t r = 0; r < n_replicates; r++) {
+            const struct cell *c = &cells[g * n_replicates + r];
+            sum += (double)times[r] * c->sum;
+            count += times[r] * c->n;
+        }
+    }
+    return count > 0 ? sum / (double)count : NAN;
+}
+
+int hold_crossed_bootstrap(const double *a, const double *b, const int64_t *groups,
+                           const int64_t *replicates, int64_t n, int64_t n_replicates,
+                           int64_t rounds, uint64_t seed, double confidence,
+                           struct hold_interval *out, struct hold_error *err) {
+    if (n_replicates <= 1)
+        return hold_paired_bootstrap(a, b, groups, n, rounds, seed, confidence, out, err);
+    struct cluster *order = NULL;
+    struct cell *cells = NULL;
+    double *means = NULL;
+    int64_t *times = NULL;
+    *out = (struct hold_interval){.value = NAN, .lo = NAN, .hi = NAN, .n = 0};
+    int rc = rounds < 1 || !(confidence > 0 && confidence < 1)
+                 ? hold_fail(err, HOLD_EUSAGE, "bootstrap: found %lld rounds and confidence %g",
+                             (long long)rounds, confidence)
+                 : HOLD_OK;
+    for (int64_t i = 0; rc == HOLD_OK && i < n; i++)
+        if (replicates[i] < 0 || replicates[i] >= n_replicates)
+            rc = hold_fail(err, HOLD_EUSAGE, "bootstrap: replicate %lld is out of range",
+                           (long long)replicates[i]);
+    if (rc == HOLD_OK)
+        rc = hold_new((void **)&order, (size_t)n + 1, sizeof(*order), "bootstrap", err);
+    if (rc == HOLD_OK)
+        rc = hold_new((void **)&cells, (size_t)(n * n_replicates) + 1, sizeof(*cells), "bootstrap",
+                      err);
+    if (rc == HOLD_OK)
+        rc = hold_new((void **)&means, (size_t)rounds, sizeof(*means), "bootstrap", err);
+    if (rc == HOLD_OK)
+        rc = hold_new((void **)&times, (size_t)n_replicates, sizeof(*times), "bootstrap", err);
+    if (rc < 0)
+        goto cleanup;
+    int64_t n_groups = cells_make(cells, order, a, b, groups, replicates, n, n_replicates);
+    for (int64_t i = 0; i < n_groups * n_replicates; i++)
+        out->n += cells[i].n;
+    if (out->n == 0)
+        goto cleanup;
+    for (int64_t r = 0; r < n_replicates; r++)
+        times[r] = 1;
+    out->value = crossed_mean(cells, n_groups, n_replicates, times, NULL);
+    int64_t kept = 0;
+    for (int64_t round = 0; round < rounds; round++) {
+        struct hold_rng rng;
+        hold_rng_init(&rng, seed, "bootstrap", (uint64_t)round, 1);
+        for (int64_t r = 0; r < n_replicates; r++)
+            times[r] = 0;
+        for (int64_t r = 0; r < n_replicates; r++)
+            times[hold_rng_below(&rng, (uint64_t)n_replicates)]++;
+        double mean = crossed_mean(cells, n_groups, n_replicates, times, &rng);
+        if (!isnan(mean)) /* a resample of nothing but missing values says nothing */
+            means[kept++] = mean;
+    }
+    qsort(means, (size_t)kept, sizeof(*means), by_value);
+    out->lo = kept > 0 ? quantile(means, kept, 0.5 - 0.5 * confidence) : NAN;
+    out->hi = kept > 0 ? quantile(means, kept, 0.5 + 0.5 * confidence) : NAN;
+cleanup:
+    hold_free(order);
+    hold_free(cells);
+    hold_free(means);
+    hold_free(times);
+    return rc;
+}

@@ -68,6 +68,7 @@ enum hold_owner {
 struct hold_data_set {
     const char *name;
     enum hold_owner owner;
+    const char *source, *licence; /* for the report; may be NULL */
     const char *task;    /* rows of one task share their wordings: only exact duplicates count */
     int64_t limit, skip; /* of a fixed shuffle when either is given; limit 0: all that are left */
     struct hold_rows rows;

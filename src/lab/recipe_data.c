@@ -201,9 +201,16 @@ static int read_owner(const struct hold_view *v, enum hold_owner *out, struct ho
                           near ? "'?)" : "");
 }
 
+static int read_credit(const struct hold_view *v, const char *key, const char **out,
+                       struct hold_error *err) {
+    struct hold_view credit = hold_view_get(v, key);
+    return credit.value == NULL ? HOLD_OK : hold_view_text(&credit, out, err);
+}
+
 static int read_set(struct hold_recipe *r, struct hold_data_set *d, const struct hold_view *v,
                     struct hold_error *err) {
-    static const char *const KEYS[] = {"files", "owner", "task", "limit", "skip", NULL};
+    static const char *const KEYS[] = {"files", "owner",  "task",    "limit",
+                                       "skip",  "source", "licence", NULL};
     struct hold_view task, limit, skip;
     int rc = hold_view_keys(v, KEYS, err);
     if (rc < 0)
@@ -218,6 +225,10 @@ static int read_set(struct hold_recipe *r, struct hold_data_set *d, const struct
         rc = hold_view_int(&limit, 0, 100000000, &d->limit, err);
     if (rc == HOLD_OK && skip.value != NULL)
         rc = hold_view_int(&skip, 0, 100000000, &d->skip, err);
+    if (rc == HOLD_OK)
+        rc = read_credit(v, "source", &d->source, err);
+    if (rc == HOLD_OK)
+        rc = read_credit(v, "licence", &d->licence, err);
     if (rc == HOLD_OK)
         rc = add_files(r, d, v, err);
     if (rc == HOLD_OK && d->rows.n == 0)

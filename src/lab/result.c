@@ -59,22 +59,27 @@ static double value_of(enum score_kind kind, const json_t *row) {
 struct values {
     int64_t n, cap;
     double *x;
-    int64_t *group; /* a prompt's number: its seeds stay together */
+    int64_t *group; /* a prompt's number */
+    int64_t *seed;  /* the replicate it is of */
 };
 
-static int push(struct values *v, double x, int64_t group, struct hold_error *err) {
+static int push(struct values *v, double x, int64_t group, int64_t seed, struct hold_error *err) {
     if (v->n == v->cap) {
         int64_t cap = v->cap == 0 ? 256 : v->cap * 2;
         double *xs = hold_realloc(v->x, (size_t)cap * sizeof *xs);
         if (xs != NULL)
             v->x = xs;
         int64_t *gs = xs == NULL ? NULL : hold_realloc(v->group, (size_t)cap * sizeof *gs);
-        if (gs == NULL)
+        if (gs != NULL)
+            v->group = gs;
+        int64_t *ss = gs == NULL ? NULL : hold_realloc(v->seed, (size_t)cap * sizeof *ss);
+        if (ss == NULL)
             return no_memory(err);
-        v->group = gs;
+        v->seed = ss;
         v->cap = cap;
     }
     v->x[v->n] = x;
+    v->seed[v->n] = seed;
     v->group[v->n++] = group;
     return HOLD_OK;
 }
@@ -82,6 +87,7 @@ static int push(struct values *v, double x, int64_t group, struct hold_error *er
 static void release_values(struct values *v) {
     hold_free(v->x);
     hold_free(v->group);
+    hold_free(v->seed);
     *v = (struct values){0};
 }
 
@@ -170,7 +176,7 @@ static int collect(struct hold_book *b, struct span arms, enum score_kind kind, 
             rc = hold_book_rows(b, b->p->arms[arms.first + s].evals[k], &rows, err);
             for (size_t i = 0; rc == HOLD_OK && i < json_array_size(rows); i++)
                 rc = push(out, value_of(kind, json_array_get(rows, i)),
-                          (int64_t)i * HOLD_EVAL_COUNT + k, err);
+                          (int64_t)i * HOLD_EVAL_COUNT + k, s, err);
         }
     return rc;
 }
@@ -184,7 +190,8 @@ static json_t *interval_json(const struct hold_interval *v) {
                      isfinite(v->hi) ? json_real(v->hi) : json_null(), "n", (json_int_t)v->n);
 }
 
-/* One seed: Wilson.  Several: the prompts are resampled, a prompt's seeds together. */
+/* One seed: Wilson.  Several: prompts and seeds are resampled, so that another training run is in
+ * the interval. */
 static int share_interval(const struct values *v, int n_seeds, struct hold_interval *out,
                           struct hold_error *err) {
     int64_t k = 0, n = 0;
@@ -199,8 +206,8 @@ static int share_interval(const struct values *v, int n_seeds, struct hold_inter
     void *zeros = NULL;
     int rc = hold_new(&zeros, (size_t)v->n, sizeof(double), "a bootstrap", err);
     if (rc == HOLD_OK)
-        rc = hold_paired_bootstrap(v->x, zeros, v->group, v->n, ROUNDS, BOOTSTRAP_SEED, CONFIDENCE,
-                                   out, err);
+        rc = hold_crossed_bootstrap(v->x, zeros, v->group, v->seed, v->n, n_seeds, ROUNDS,
+                                    BOOTSTRAP_SEED, CONFIDENCE, out, err);
     hold_free(zeros);
     return rc;
 }
@@ -278,8 +285,8 @@ static int add_delta(struct hold_book *b, struct span arms, struct span others, 
         rc = collect(b, others, kind, &y, err);
     /* A failed arm has no rows to pair with. */
     if (rc == HOLD_OK && x.n > 0 && x.n == y.n) {
-        rc = hold_paired_bootstrap(x.x, y.x, x.group, x.n, ROUNDS, BOOTSTRAP_SEED, CONFIDENCE, &v,
-                                   err);
+        rc = hold_crossed_bootstrap(x.x, y.x, x.group, x.seed, x.n, arms.n, ROUNDS, BOOTSTRAP_SEED,
+                                    CONFIDENCE, &v, err);
         json_t *o = rc == HOLD_OK ? interval_json(&v) : NULL;
         int bad = json_object_set_new(o, "against", json_string(against));
         bad |= json_object_set(delta, SCORE_NAMES[kind], o);
@@ -558,6 +565,32 @@ static json_t *head(const struct hold_plan *p) {
     return o;
 }
 
+/* The judge's measured error on real answers: what a reader must know to weigh the verdicts. */
+static int add_judge(json_t *report, struct hold_error *err) {
+    json_t *classes = json_array();
+    int64_t n = 0, right = 0;
+    int bad = classes == NULL;
+    for (const struct hold_judge_measure *m = hold_judge_measured;
+         bad == 0 && m->verdict != HOLD_VERDICT_COUNT; m++) {
+        n += m->labelled;
+        right += m->right;
+        bad |= json_array_append_new(
+            classes,
+            json_pack("{s:s, s:f, s:f, s:I}", "verdict", hold_verdict_name(m->verdict), "precision",
+                      (double)m->right / (double)m->judged, "recall",
+                      (double)m->right / (double)m->labelled, "n", (json_int_t)m->labelled));
+    }
+    json_t *o = bad != 0 ? NULL
+                         : json_pack("{s:I, s:f, s:s, s:O}", "n", (json_int_t)n, "accuracy",
+                                     (double)right / (double)n, "source",
+                                     "answers of the demo's models, labelled by reading; "
+                                     "docs/judge.md",
+                                     "classes", classes);
+    json_decref(classes);
+    return json_object_set_new(json_object_get(report, "judge"), "report", o) == 0 ? HOLD_OK
+                                                                                   : no_memory(err);
+}
+
 int hold_plan_report(struct hold_plan *p, json_t **report, struct hold_error *err) {
     struct hold_book b = {.p = p};
     void *memory = NULL;
@@ -565,6 +598,8 @@ int hold_plan_report(struct hold_plan *p, json_t **report, struct hold_error *er
     int rc = o == NULL ? no_memory(err)
                        : hold_new(&memory, (size_t)p->n_nodes, sizeof *b.rows, "a report", err);
     b.rows = memory;
+    if (rc == HOLD_OK)
+        rc = add_judge(o, err);
     if (rc == HOLD_OK)
         rc = add_arms(&b, o, err);
     if (rc == HOLD_OK)

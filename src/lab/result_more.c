@@ -138,6 +138,10 @@ static json_t *data_json(const struct hold_recipe *r) {
                               hold_owner_name(d->owner), "rows", (json_int_t)d->rows.n,
                               "content_id", d->content_id, "files",
                               json_is_array(files) ? json_incref(files) : json_pack("[O]", files));
+        if (d->source != NULL)
+            bad |= json_object_set_new(o, "source", json_string(d->source));
+        if (d->licence != NULL)
+            bad |= json_object_set_new(o, "licence", json_string(d->licence));
         bad |= json_array_append_new(list, o);
     }
     if (bad == 0)

@@ -213,7 +213,11 @@ static int steps(struct hold_run *run, struct hold_error *err) {
         run->step++;
         if (rc == HOLD_OK && probe_due(run))
             rc = probe(run, err);
-        bool stopping = hold_stopped(run->ctx) && run->step < run->steps;
+        /* A probe that was interrupted costs its answers, not the step before it. */
+        bool cut = rc == HOLD_EINTERRUPTED && run->step < run->steps;
+        if (cut)
+            rc = HOLD_OK;
+        bool stopping = (cut || hold_stopped(run->ctx)) && run->step < run->steps;
         if (rc == HOLD_OK)
             rc = save_due(run, stopping, err);
         if (rc == HOLD_OK && stopping)

@@ -26,9 +26,13 @@ methods() {
         }'
 }
 
-# Option names that a recipe gives a method: "NAME: {a: 1, b: x}", over lines too, texts left out.
+arms() {
+    sed -n '/^arms:/,$p' "$1"
+}
+
+# Option names that a recipe's arms give a method: "NAME: {a: 1, b: x}", over lines too, texts left out.
 given() {
-    tr '\n' ' ' <"$2" | sed 's/"[^"]*"//g' | grep -o "[^A-Za-z_.]$1: {[^}]*}" |
+    arms "$2" | tr '\n' ' ' | sed 's/"[^"]*"//g' | grep -o "[^A-Za-z_.]$1: {[^}]*}" |
         sed "s/^.$1: {//; s/}\$//" | tr ',' '\n' | sed 's/^ *//; s/:.*$//; /^ *$/d' | sort -u
 }
 
@@ -58,7 +62,7 @@ check_recipe() {
     fi
     [ "$(head -n 1 "$root/$recipe")" = "# holdfast run $recipe" ] ||
         echo "$recipe:1: expected the first line \"# holdfast run $recipe\""
-    grep -v '^#\|^name:\|^title:' "$root/$recipe" | grep -q "[ {]$1\([]:},]\|\$\)" ||
+    arms "$root/$recipe" | grep -q "[ {]$1\([]:},]\|\$\)" ||
         echo "$recipe:1: does not use $1"
     for option in $(given "$1" "$root/$recipe"); do
         case $2 in
@@ -149,13 +153,13 @@ self_test() {
     rm "$tree/recipes/methods/m.yaml"
     fails 'recipes/methods/m.yaml:1: missing'
     good
-    put recipes/methods/m.yaml '# holdfast run recipes/methods/m.yaml\n  - {tune: {m: {rho: 1,\n    roh: 2}}}\n'
+    put recipes/methods/m.yaml '# holdfast run recipes/methods/m.yaml\narms:\n  - {tune: {m: {rho: 1,\n    roh: 2}}}\n'
     fails "m has no option 'roh'"
     good
-    put recipes/methods/m.yaml '# holdfast run it\n  - {tune: m}\n'
+    put recipes/methods/m.yaml '# holdfast run it\narms:\n  - {tune: m}\n'
     fails 'expected the first line'
     good
-    put recipes/methods/m.yaml '# holdfast run recipes/methods/m.yaml\n  - {tune: other}\n'
+    put recipes/methods/m.yaml '# holdfast run recipes/methods/m.yaml\ndata: {m: {files: a}}\narms:\n  - {tune: other}\n'
     fails 'does not use m'
     good
     put tests/methods/t.c 'cmocka_unit_test(m_golden) cmocka_unit_test(m_behaviour) void m_neutral(void);\n'

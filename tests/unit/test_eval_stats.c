@@ -129,8 +129,43 @@ static void perplexity_of_a_uniform_model(void **state) {
     assert_true(isnan(hold_perplexity(0, 0)));
 }
 
+/* Values that are all of one seed's making: 0 in one replicate, 1 in the other.  Prompts alone
+ * leave no doubt (every prompt has mean .5); resampling the two seeds gives 0, .5 and 1 with
+ * probabilities 1/4, 1/2, 1/4. */
+static void crossed_bootstrap_covers_seeds(void **state) {
+    (void)state;
+    enum { PROMPTS = 50 };
+    double a[2 * PROMPTS], b[2 * PROMPTS] = {0};
+    int64_t groups[2 * PROMPTS], seeds[2 * PROMPTS];
+    struct hold_interval crossed, prompts;
+    struct hold_error err = {0};
+    for (int64_t i = 0; i < 2 * PROMPTS; i++) {
+        groups[i] = i % PROMPTS;
+        seeds[i] = i / PROMPTS;
+        a[i] = (double)seeds[i];
+    }
+    assert_int_equal(
+        hold_crossed_bootstrap(a, b, groups, seeds, 2 * PROMPTS, 2, 2000, 1, 0.95, &crossed, &err),
+        0);
+    assert_int_equal(
+        hold_paired_bootstrap(a, b, groups, 2 * PROMPTS, 2000, 1, 0.95, &prompts, &err), 0);
+    assert_true(crossed.value == 0.5 && crossed.lo == 0.0 && crossed.hi == 1.0);
+    assert_true(prompts.value == 0.5 && prompts.lo == 0.5 && prompts.hi == 0.5);
+    assert_int_equal(crossed.n, 2 * PROMPTS);
+    a[3] = NAN;
+    assert_int_equal(
+        hold_crossed_bootstrap(a, b, groups, seeds, 2 * PROMPTS, 2, 200, 1, 0.95, &crossed, &err),
+        0);
+    assert_int_equal(crossed.n, 2 * PROMPTS - 1);
+    seeds[0] = 2;
+    assert_int_equal(
+        hold_crossed_bootstrap(a, b, groups, seeds, 2 * PROMPTS, 2, 200, 1, 0.95, &crossed, &err),
+        HOLD_EUSAGE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(crossed_bootstrap_covers_seeds),
         cmocka_unit_test(wilson_known_values),
         cmocka_unit_test(wilson_of_nothing),
         cmocka_unit_test(bootstrap_matches_normal_theory),
