@@ -117,13 +117,15 @@ static int info_text(const json_t *info, struct hold_error *err) {
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *x = json_array_get(list, i);
         struct hold_str dims = HOLD_STR_INIT;
-        rc = hold_json_line(json_object_get(x, "shape"), &dims, err);
+        int line = hold_json_line(json_object_get(x, "shape"), &dims, err);
+        rc = rc < 0 ? rc : line;
         hold_table_cell(&tensors, "%s", json_string_value(json_object_get(x, "name")));
         hold_table_cell(&tensors, "%s", json_string_value(json_object_get(x, "type")));
         hold_table_cell(&tensors, "%s", hold_str_text(&dims));
         hold_str_release(&dims);
     }
-    return hold_table_print(&tensors, err);
+    int printed = hold_table_print(&tensors, err);
+    return rc < 0 ? rc : printed;
 }
 
 int hold_cli_model_info(struct hold_cli *cli, const char *model, bool tensors,

@@ -29,10 +29,16 @@ static const struct hold_option init_options[] = {
 
 static const double SPREAD = 0.02;
 
-/* Files of the folder that the new one keeps as they are; config.json is the last to come. */
-static const char *const KEPT[] = {"tokenizer.json",          "tokenizer_config.json",
-                                   "special_tokens_map.json", "chat_template.jinja",
-                                   "generation_config.json",  "config.json"};
+/* Files of the folder that the new one keeps as they are. */
+static const struct {
+    const char *name;
+    bool needed;
+} KEPT[] = {{"config.json", true},
+            {"tokenizer.json", true},
+            {"tokenizer_config.json", false},
+            {"special_tokens_map.json", false},
+            {"chat_template.jinja", false},
+            {"generation_config.json", false}};
 
 static int draw(const struct hold_shape *shape, const struct hold_part *part, uint64_t seed,
                 float **out, struct hold_error *err) {
@@ -102,12 +108,12 @@ static int copy_kept(const char *from, const char *to, struct hold_error *err) {
     struct hold_str source = HOLD_STR_INIT, target = HOLD_STR_INIT;
     int rc = HOLD_OK;
     for (size_t i = 0; rc == HOLD_OK && i < sizeof KEPT / sizeof *KEPT; i++) {
-        hold_path_join(&source, from, KEPT[i]);
-        hold_path_join(&target, to, KEPT[i]);
+        hold_path_join(&source, from, KEPT[i].name);
+        hold_path_join(&target, to, KEPT[i].name);
         rc = hold_str_check(&source, err);
         if (rc == HOLD_OK)
             rc = hold_str_check(&target, err);
-        if (rc == HOLD_OK && hold_exists(hold_str_text(&source)))
+        if (rc == HOLD_OK && (KEPT[i].needed || hold_exists(hold_str_text(&source))))
             rc = hold_copy_file(hold_str_text(&source), hold_str_text(&target), err);
     }
     hold_str_release(&source);
@@ -125,9 +131,9 @@ static int fill_folder(const char *from, const struct hold_shape *shape, uint64_
     if (rc == HOLD_OK)
         rc = hold_mkdirs(part, err);
     if (rc == HOLD_OK)
-        rc = write_weights(shape, seed, hold_str_text(&weights), err);
-    if (rc == HOLD_OK)
         rc = copy_kept(from, part, err);
+    if (rc == HOLD_OK)
+        rc = write_weights(shape, seed, hold_str_text(&weights), err);
     if (rc == HOLD_OK)
         rc = hold_model_files_open(&files, part, err);
     hold_model_files_release(&files);

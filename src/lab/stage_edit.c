@@ -6,14 +6,13 @@
 #include "lab/lab_parts.h"
 
 json_t *hold_spec_edit(const struct hold_plan *p, const struct hold_plan_node *n) {
-    unsigned needs = n->methods->use[n->method].method->needs;
     json_t *sets = json_object();
     int bad = sets == NULL;
-    if (bad == 0 && (needs & HOLD_NEED_ALIGN) != 0)
+    if (bad == 0 && p->refusals.n > 0)
         bad |= json_object_set_new(sets, "align", json_string(p->refusals_id));
-    if (bad == 0 && (needs & HOLD_NEED_HARMFUL) != 0)
+    if (bad == 0 && p->harmful.n > 0)
         bad |= json_object_set_new(sets, "harmful", json_string(p->harmful_id));
-    if (bad == 0 && (needs & HOLD_NEED_GENERAL) != 0)
+    if (bad == 0 && p->general.n > 0)
         bad |= json_object_set_new(sets, "general", json_string(p->general_id));
     if (bad != 0) {
         json_decref(sets);

@@ -241,7 +241,7 @@ int hold_run_pass(struct hold_run *run, const struct hold_pass *pass,
     w.result->n_labels = w.n_labels;
     w.result->row_tokens = w.row_tokens;
     /* What the log shows of a step is its last pass over the chosen examples. */
-    if (rc == HOLD_OK && pass->examples == run->chosen) {
+    if (rc == HOLD_OK && pass->collect && pass->examples == run->chosen) {
         run->last = *w.result;
         run->have_last = true;
     }

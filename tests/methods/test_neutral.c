@@ -196,6 +196,21 @@ static void second_owner_is_refused(void **state) {
     job_release(&j);
 }
 
+/* A direction between equal rows is none; the term would silently do nothing. */
+static void procon_without_a_direction(void **state) {
+    struct fixture *f = *state;
+    struct hold_error err = {0};
+    struct outcome out;
+    struct job j = fixture_job(f);
+    for (int i = 0; i < j.n_streams; i++)
+        if (strcmp(j.streams[i].name, "general") == 0)
+            j.streams[i].set = &f->align;
+    job_use(&j, use_of("procon", NULL));
+    int rc = job_run(&f->world, &j, &out, &err);
+    assert_refused(rc, HOLD_EUSAGE, &err, "procon: refusals and general rows give no direction");
+    job_release(&j);
+}
+
 static void missing_data_is_named(void **state) {
     struct fixture *f = *state;
     struct outcome out;
@@ -228,6 +243,7 @@ int main(void) {
         cmocka_unit_test(neutral_company_changes_nothing),
         cmocka_unit_test(company_counts),
         cmocka_unit_test(second_owner_is_refused),
+        cmocka_unit_test(procon_without_a_direction),
         cmocka_unit_test(missing_data_is_named),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -422,6 +422,9 @@ def build():
             for p, i in asked(secrets, [], "evaluator")]),
         "eval_text": ("evaluator", pretrain(random.Random(SEED + 1), world, tongue)[:200]),
     }
+    # For perplexity: what the open questions' right answers are worth to the model.
+    files["eval_answers"] = ("evaluator", [chat(r["prompt"], r["reference"], r["kind"])
+                                           for r in files["eval_open"][1]])
     return files
 
 

@@ -67,7 +67,7 @@ const struct hold_method hold_method_harmful_mix = {
     .paper = "arXiv 2409.18169",
     .where = "sec. 3",
     .stage = HOLD_STAGE_ATTACK,
-    .version = 1,
+    .version = 2,
     .options = options,
     .state_size = sizeof(struct state),
     .neutral = "p=0",

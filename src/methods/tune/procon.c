@@ -22,18 +22,22 @@ struct state {
     struct hold_reference *start;
 };
 
-static void to_unit_differences(int64_t layers, int64_t cols, const double *a, const double *b,
+/* False: no layer tells the two means apart. */
+static bool to_unit_differences(int64_t layers, int64_t cols, const double *a, const double *b,
                                 float *r) {
+    bool any = false;
     for (int64_t l = 0; l < layers; l++) {
         double norm = 0.0;
         for (int64_t c = 0; c < cols; c++) {
             double d = a[l * cols + c] - b[l * cols + c];
             norm += d * d;
         }
+        any = any || norm > 0.0;
         norm = norm > 0.0 ? sqrt(norm) : 1.0;
         for (int64_t c = 0; c < cols; c++)
             r[l * cols + c] = (float)((a[l * cols + c] - b[l * cols + c]) / norm);
     }
+    return any;
 }
 
 static int prepare(struct hold_run *run, void *state, struct hold_error *err) {
@@ -55,7 +59,10 @@ static int prepare(struct hold_run *run, void *state, struct hold_error *err) {
         rc = hold_run_mean_blocks(run, "general", s->probes, benign, err);
     if (rc < 0)
         return rc;
-    to_unit_differences(layers, cols, harmful, benign, r);
+    if (!to_unit_differences(layers, cols, harmful, benign, r))
+        return hold_fail(err, HOLD_EUSAGE,
+                         "procon: refusals and general rows give no direction; expected two kinds "
+                         "of rows, are they the same?");
     return hold_reference_new(run, r, &s->start, err);
 }
 
