@@ -1,6 +1,7 @@
 /* main.c: the front door: finds the command, reads its options, runs it, turns errors into one line
  * and an exit code. */
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,21 +15,47 @@
 
 static volatile sig_atomic_t stop_signal;
 
-static void on_signal(int sig) {
-    if (stop_signal != 0)
-        _exit(128 + sig);
-    stop_signal = sig;
-}
-
 void hold_cli_forget_signal(void) {
     stop_signal = 0;
 }
 
+static void wake(int sig) {
+    (void)sig;
+}
+
+/* Waits for SIGINT and SIGTERM, which every other thread has blocked: no handler may run on a
+ * thread that computes (see device/cpu/gemm_dnnl.c).  SIGUSR1 only gets the main thread out of a
+ * read. */
+static void *wait_for_signals(void *main_thread) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    for (int sig; sigwait(&set, &sig) == 0;) {
+        if (stop_signal != 0)
+            _exit(128 + sig);
+        stop_signal = sig;
+        pthread_kill(*(pthread_t *)main_thread, SIGUSR1);
+    }
+    return NULL;
+}
+
 static void catch_signals(void) {
-    struct sigaction a = {.sa_handler = on_signal};
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
+    static pthread_t main_thread;
+    pthread_t waiter;
+    struct sigaction a = {.sa_handler = wake}; /* no SA_RESTART: the read returns */
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaction(SIGUSR1, &a, NULL);
     signal(SIGPIPE, SIG_IGN);
+    main_thread = pthread_self();
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    if (pthread_create(&waiter, NULL, wait_for_signals, &main_thread) != 0)
+        pthread_sigmask(SIG_UNBLOCK, &set, NULL); /* a signal ends us at once: better than never */
+    else
+        pthread_detach(waiter);
 }
 
 /* --- running --- */

@@ -1,4 +1,8 @@
 /* test_gemm.c: matrix products and frozen weights against sums in f64. */
+#include <signal.h>
+#include <string.h>
+#include <sys/time.h>
+
 #include "ops.h"
 
 struct shape {
@@ -179,12 +183,65 @@ static void test_batch(void **state) {
     each_device(batch_body);
 }
 
+static volatile sig_atomic_t alarms;
+
+/* A frame of some kilobytes, as a real handler's: what a kernel left below the stack pointer goes.
+ */
+static void on_alarm(int sig) {
+    char frame[8192];
+    (void)sig;
+    memset(frame, 0xAB, sizeof frame);
+    __asm__ volatile("" ::"r"(frame) : "memory");
+    alarms++;
+}
+
+/* LAW of gemm_dnnl.c: a handler may run at any moment of a product and changes nothing. */
+static void test_signals(void **state) {
+    (void)state;
+    enum { M = 256, N = 576, K = 960, ROUNDS = 60 };
+    struct hold_error err = {0};
+    struct hold_device *d = NULL;
+    struct hold_ptr a, b, c;
+    assert_int_equal(hold_cpu_new(&d, 2, NULL, &err), HOLD_OK);
+    assert_int_equal(d->k->alloc(d, M * K * 4, &a, &err), HOLD_OK);
+    assert_int_equal(d->k->alloc(d, N * K * 4, &b, &err), HOLD_OK);
+    assert_int_equal(d->k->alloc(d, M * N * 4, &c, &err), HOLD_OK);
+    float *x = malloc(N * K * sizeof *x), *first = malloc(M * N * sizeof *x);
+    float *again = malloc(M * N * sizeof *x);
+    assert_non_null(x);
+    assert_non_null(first);
+    assert_non_null(again);
+    for (int i = 0; i < N * K; i++)
+        x[i] = (float)(i % 13) - 6.0f;
+    d->k->write(d, a, x, M * K * 4);
+    d->k->write(d, b, x, N * K * 4);
+    d->k->gemm(d, false, false, M, N, K, 1.0f, a, K, b, N, 0.0f, c, N);
+    d->k->read(d, first, c, M * N * 4);
+    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART}, before;
+    struct itimerval timer = {{0, 300}, {0, 300}}, off = {{0, 0}, {0, 0}};
+    sigaction(SIGALRM, &action, &before);
+    setitimer(ITIMER_REAL, &timer, NULL);
+    for (int i = 0; i < ROUNDS || (alarms == 0 && i < 100 * ROUNDS); i++) {
+        d->k->gemm(d, false, false, M, N, K, 1.0f, a, K, b, N, 0.0f, c, N);
+        d->k->read(d, again, c, M * N * 4);
+        assert_memory_equal(first, again, M * N * sizeof *first);
+    }
+    setitimer(ITIMER_REAL, &off, NULL);
+    sigaction(SIGALRM, &before, NULL);
+    assert_true(alarms > 0);
+    free(x);
+    free(first);
+    free(again);
+    d->k->release(d, a);
+    d->k->release(d, b);
+    d->k->release(d, c);
+    hold_device_free(d);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gemm),
-        cmocka_unit_test(test_weight),
-        cmocka_unit_test(test_same),
-        cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_gemm),  cmocka_unit_test(test_weight),  cmocka_unit_test(test_same),
+        cmocka_unit_test(test_batch), cmocka_unit_test(test_signals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
 /* cpu.c: the CPU device: its memory, its instruction set, its matrix products' bookkeeping. */
 #include "device/cpu/cpu.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -324,10 +326,26 @@ static int cpu_new(struct hold_device **out, int threads, const char *isa, bool 
     return HOLD_OK;
 }
 
+/* OpenMP keeps its threads, and they keep their mask: blocked, see gemm_dnnl.c. */
+static void start_team(int threads) {
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+#pragma omp parallel num_threads(threads)
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
 int hold_cpu_new(struct hold_device **out, int threads, const char *isa, struct hold_error *err) {
-    return cpu_new(out, threads, isa, false, err);
+    int rc = cpu_new(out, threads, isa, false, err);
+    if (rc == HOLD_OK)
+        start_team(threads);
+    return rc;
 }
 
 int hold_cpu_new_guarded(struct hold_device **out, int threads, struct hold_error *err) {
-    return cpu_new(out, threads, NULL, true, err);
+    int rc = cpu_new(out, threads, NULL, true, err);
+    if (rc == HOLD_OK)
+        start_team(threads);
+    return rc;
 }
