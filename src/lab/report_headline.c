@@ -397,11 +397,10 @@ void hold_report_deck(const struct hold_report *r, struct hold_str *out) {
 
 void hold_report_seed_note(const struct hold_report *r, struct hold_str *out) {
     if (r->n_seeds > 1)
-        hold_str_addf(
-            out,
-            "%zu seeds: scores pool them, and intervals resample whole prompts, each with "
-            "all its seeds.",
-            r->n_seeds);
+        hold_str_addf(out,
+                      "%zu seeds: scores pool them, and intervals resample prompts and training "
+                      "runs.",
+                      r->n_seeds);
     else
         hold_str_add(out, "One seed: intervals cover the choice of prompts only, not another "
                           "training run; seed=1,2,3 on the command line widens this.");

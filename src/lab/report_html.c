@@ -363,7 +363,7 @@ static void put_limits(const struct hold_report *r, struct hold_str *out) {
     if (r->n_seeds > 1)
         hold_str_addf(out,
                       "%zu training runs stand behind each score. Intervals resample whole "
-                      "prompts, each with all its seeds; a few seeds still say little about the "
+                      "prompts and training runs; a few seeds still say little about the "
                       "spread between training runs.",
                       r->n_seeds);
     else
