@@ -264,19 +264,42 @@ static int train(struct job *j, struct hold_error *err) {
     return rc;
 }
 
+/* Forget the training that the folder holds: what train writes and nothing else. */
+static int forget_training(const struct job *j, struct hold_error *err) {
+    static const char *const OURS[] = {"train.json",           "metrics.jsonl",
+                                       "probes.jsonl",         "samples.jsonl",
+                                       "adapter_config.json",  "config.json",
+                                       "inference.json",       "adapter_model.safetensors",
+                                       "model.safetensors",    "tokenizer.json",
+                                       "tokenizer_config.json"};
+    char **names = NULL;
+    size_t n = 0;
+    struct hold_str path = HOLD_STR_INIT;
+    int rc = hold_dir_list(j->o->output, &names, &n, err);
+    for (size_t i = 0; rc == HOLD_OK && i < n; i++) {
+        bool ours = hold_starts(names[i], "checkpoint-") || hold_starts(names[i], "saving-");
+        for (size_t k = 0; !ours && k < sizeof OURS / sizeof *OURS; k++)
+            ours = strcmp(names[i], OURS[k]) == 0;
+        hold_path_join(&path, j->o->output, names[i]);
+        if (ours)
+            rc = hold_remove_tree(hold_str_text(&path), err);
+    }
+    hold_str_release(&path);
+    hold_names_free(names, n);
+    return rc;
+}
+
 /* The folder is ours from here on: one process at a time works in it. */
 static int in_folder(struct job *j, struct hold_error *err) {
     int lock = -1;
     bool finished = false;
     struct hold_str path = HOLD_STR_INIT;
-    int rc = HOLD_OK;
-    if (j->o->overwrite && hold_exists(hold_str_text(&j->mark_path)))
-        rc = hold_remove_tree(j->o->output, err);
-    if (rc == HOLD_OK)
-        rc = hold_mkdirs(j->o->output, err);
+    int rc = hold_mkdirs(j->o->output, err);
     hold_path_join(&path, j->o->output, ".lock");
     if (rc == HOLD_OK)
         rc = hold_lock_take(hold_str_text(&path), &lock, err);
+    if (rc == HOLD_OK && j->o->overwrite && hold_exists(hold_str_text(&j->mark_path)))
+        rc = forget_training(j, err);
     if (rc == HOLD_OK)
         rc = check_mark(j, &finished, err);
     if (rc == HOLD_OK && finished)

@@ -150,6 +150,13 @@ static json_t *data_json(const struct hold_recipe *r) {
     return NULL;
 }
 
+/* The options of a stage but its seed, which every replicate sets (see "seeds"). */
+static json_t *config_json(const struct hold_train_config *c) {
+    json_t *o = hold_options_to_json(hold_train_options, c);
+    json_object_del(o, "seed");
+    return o;
+}
+
 static json_t *train_json(const struct hold_recipe *r) {
     json_t *o = json_object();
     int bad = o == NULL;
@@ -157,11 +164,9 @@ static json_t *train_json(const struct hold_recipe *r) {
         const struct hold_arm *a = &r->arms[i];
         json_t *one = json_object();
         if (a->align.n > 0)
-            bad |= json_object_set_new(one, "align",
-                                       hold_options_to_json(hold_train_options, &a->align_train));
+            bad |= json_object_set_new(one, "align", config_json(&a->align_train));
         if (a->attack.n > 0)
-            bad |= json_object_set_new(
-                one, "customer", hold_options_to_json(hold_train_options, &a->customer_train));
+            bad |= json_object_set_new(one, "customer", config_json(&a->customer_train));
         bad |= json_object_set_new(o, a->name, one);
     }
     if (bad == 0)

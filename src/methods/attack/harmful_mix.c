@@ -43,6 +43,10 @@ static int job(struct hold_prepare *prepare, void *state, struct hold_error *err
     int64_t n_harm = (int64_t)(s->p * (double)n + 1e-9);
     if (s->n == 0 && s->p >= 1.0)
         n_benign = 0;
+    if (n > 100 * task + 8192)
+        return hold_fail(err, HOLD_EUSAGE,
+                         "p: %g of %lld task rows asks for %lld rows in all; give n", s->p,
+                         (long long)task, (long long)n);
     uint32_t order[8192];
     if (harmful > 8192)
         return hold_fail(err, HOLD_EUSAGE, "more than 8192 rows of 'harmful'");
