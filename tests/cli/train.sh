@@ -53,7 +53,6 @@ for signal in INT TERM; do
 done
 
 # --overwrite begins anew; the whole model is written when it is trained.
-expect 0 holdfast train --data rows.jsonl --max-steps 2 -o whole
 echo mine >whole/notes.txt
 expect 0 holdfast train --data rows.jsonl --max-steps 2 --tuning full -o whole --overwrite
 [ -f whole/notes.txt ] || fail "--overwrite removed a file that is not ours"
