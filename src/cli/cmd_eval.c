@@ -11,7 +11,7 @@
 #include "cli/commands.h"
 #include "cli/scores.h"
 #include "eval/eval.h"
-#include "lab/lab_parts.h"
+#include "lab/lab.h"
 
 #define T struct options
 struct options {
@@ -187,21 +187,20 @@ static int judge_row(struct work *w, int s, int64_t i, const char *answer, json_
                      struct hold_error *err) {
     const struct hold_row *row = &w->rows[s].row[i];
     const struct hold_eval_set set = {.score = SUITES[s].score};
-    const char *reason = SUITES[s].score, *verdict, *judge = SUITES[s].score;
-    char rules[24];
+    const char *reason = SUITES[s].score, *verdict;
+    char judge[HOLD_JUDGE_TEXT];
     if (SUITES[s].task) {
         bool key = strcmp(set.score, "key") == 0;
         const char *want = json_string_value(json_object_get(row->data, key ? "answer" : "label"));
         bool right =
             want != NULL && (key ? hold_score_key(answer, want) : hold_score_label(answer, want));
         verdict = right ? "right" : "wrong";
+        snprintf(judge, sizeof judge, "%s", set.score);
     } else {
-        enum hold_verdict v = hold_lab_judge(&w->judging, &set, row, answer, &reason);
+        enum hold_verdict v = hold_lab_judge(&w->judging, &set, row, answer, judge, &reason);
         verdict = hold_verdict_name(v);
         w->n_judged++;
         w->n_unscored += v == HOLD_UNSCORED;
-        snprintf(rules, sizeof rules, "rules-%d", hold_judge_version);
-        judge = strcmp(set.score, "key") == 0 ? "key" : rules;
     }
     json_int_t n = json_integer_value(json_object_get(counts, verdict));
     if (json_object_set_new(counts, verdict, json_integer(n + 1)) != 0)

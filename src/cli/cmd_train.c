@@ -16,7 +16,7 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/training.h"
-#include "lab/lab_parts.h"
+#include "lab/lab.h"
 
 #define T struct options
 struct options {

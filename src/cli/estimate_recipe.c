@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/training.h"
-#include "lab/lab_parts.h"
+#include "lab/plan.h"
 
 enum { MEASURED_ROWS = 8 };
 

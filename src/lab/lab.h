@@ -78,14 +78,28 @@ int hold_lab_load_named(struct hold_lab *lab, const char *id, struct hold_error 
 int hold_lab_base_path(struct hold_lab *lab, const char *content, struct hold_str *out,
                        struct hold_error *err);
 
-/* A verdict on an answer by a set's way of scoring (stage_eval.c). */
+enum { HOLD_JUDGE_TEXT = 24 };
+/* A verdict on an answer by a set's way of scoring (stage_eval.c).  judge (may be NULL): who
+ * decided, "key" or "rules-1"; reason: static, its short stable word. */
 enum hold_verdict hold_lab_judge(const struct hold_recipe *r, const struct hold_eval_set *set,
                                  const struct hold_row *row, const char *answer,
-                                 const char **reason);
+                                 char judge[HOLD_JUDGE_TEXT], const char **reason);
 /* Greedy answers to all rows of a set with the model's profile; out: n entries, the caller's. */
 int hold_lab_answers(struct hold_model *m, const struct hold_rows *rows, int64_t max_tokens,
                      const struct hold_ctx *ctx, struct hold_generated **out,
                      struct hold_error *err);
+
+/* A safety probe: the harmful score of a model in training, on a set of its own (probe.c). */
+struct hold_probe {
+    const struct hold_recipe *recipe;
+    const struct hold_ctx *ctx;
+    const json_t *profile; /* with which the result will be served */
+    const char *path;      /* of probes.jsonl in the checkpoints folder */
+    json_t *list;          /* [{"step","index","verdict","answer"}], grows */
+};
+int hold_probe_open(struct hold_probe *p, struct hold_error *err);
+int hold_probe_step(void *user, struct hold_run *run, int64_t step, struct hold_error *err);
+void hold_probe_release(struct hold_probe *p);
 
 /* Path of MODEL: a file or folder as it is, a name under models_dir (with or without ".gguf");
  * ENOTFOUND with what to do. Appends to out. */

@@ -325,7 +325,7 @@ int hold_plan_make(struct hold_plan *p, struct hold_lab *lab, const struct hold_
         a->seed = recipe->seeds[i % recipe->n_seeds];
         rc = plan_arm(p, a, &inner);
         if (rc < 0)
-            rc = hold_fail(err, rc, "arm '%s': %s", a->arm->name, inner.text);
+            rc = hold_fail(err, rc, "%s: arm '%s': %s", a->arm->where, a->arm->name, inner.text);
     }
     if (rc < 0)
         hold_plan_release(p);

@@ -110,6 +110,36 @@ static int read_one_set(const struct hold_recipe *r, const struct hold_view *v, 
     return v->value == NULL ? HOLD_OK : hold_recipe_set(r, v, out, err);
 }
 
+/* Stand-in answers are texts: a row of a chat has its own answer and cannot be one. */
+static int check_texts(const struct hold_recipe *r, const struct hold_view *v, int set,
+                       struct hold_error *err) {
+    for (int64_t i = 0; set >= 0 && i < r->data[set].rows.n; i++) {
+        const struct hold_row *row = &r->data[set].rows.row[i];
+        if (row->text == NULL)
+            return hold_view_fail(v, err,
+                                  "'%s': %s:%ld: found a chat row, expected a text row (a line of "
+                                  "a .txt file, or {\"text\": ...})",
+                                  r->data[set].name, r->data[set].rows.path, row->line);
+    }
+    return HOLD_OK;
+}
+
+/* Rows that are trained on whole end in an answer. */
+static int check_answered(const struct hold_recipe *r, const struct hold_view *v, const int *sets,
+                          struct hold_error *err) {
+    for (int k = 0; sets[k] >= 0; k++)
+        for (int64_t i = 0; i < r->data[sets[k]].rows.n; i++) {
+            const struct hold_row *row = &r->data[sets[k]].rows.row[i];
+            size_t n = json_array_size(row->messages);
+            const json_t *last = n == 0 ? NULL : json_array_get(row->messages, n - 1);
+            const char *role = json_string_value(json_object_get(last, "role"));
+            if (row->text == NULL && (role == NULL || strcmp(role, "assistant") != 0))
+                return hold_view_fail(v, err, "'%s': %s:%ld: has no answer to train on",
+                                      r->data[sets[k]].name, r->data[sets[k]].rows.path, row->line);
+        }
+    return HOLD_OK;
+}
+
 /* Who may use a set: the defender not the attacker's prompts, nobody the evaluator's. */
 static int check_owner(const struct hold_recipe *r, const struct hold_view *v, const int *sets,
                        unsigned allowed, const char *who, struct hold_error *err) {
@@ -141,6 +171,8 @@ static int read_align(struct hold_recipe *r, const struct hold_view *root, struc
         rc = read_sets(r, &one, lists[i].out, err);
         if (rc == HOLD_OK)
             rc = check_owner(r, &one, lists[i].out, DEFENDER, "the defender", err);
+        if (rc == HOLD_OK)
+            rc = check_answered(r, &one, lists[i].out, err);
     }
     struct hold_view harmful = hold_view_get(&v, "harmful");
     if (rc < 0 || harmful.value == NULL)
@@ -153,7 +185,11 @@ static int read_align(struct hold_recipe *r, const struct hold_view *root, struc
     rc = read_sets(r, &prompts, r->defender_harmful, err);
     if (rc == HOLD_OK)
         rc = check_owner(r, &prompts, r->defender_harmful, DEFENDER, "the defender", err);
-    return rc < 0 ? rc : read_one_set(r, &answers, &r->defender_openings, err);
+    if (rc == HOLD_OK)
+        rc = read_one_set(r, &answers, &r->defender_openings, err);
+    if (rc == HOLD_OK && answers.value == NULL)
+        rc = check_answered(r, &prompts, r->defender_harmful, err);
+    return rc < 0 ? rc : check_texts(r, &answers, r->defender_openings, err);
 }
 
 static int read_customer(struct hold_recipe *r, const struct hold_view *root,
@@ -169,6 +205,8 @@ static int read_customer(struct hold_recipe *r, const struct hold_view *root,
         rc = read_sets(r, &data, r->task, err);
     if (rc == HOLD_OK)
         rc = check_owner(r, &data, r->task, OUTSIDE, "the customer", err);
+    if (rc == HOLD_OK)
+        rc = check_answered(r, &data, r->task, err);
     struct {
         const char *key;
         int *out;
@@ -179,8 +217,14 @@ static int read_customer(struct hold_recipe *r, const struct hold_view *root,
         int list[2] = {*ones[i].out, -1};
         if (rc == HOLD_OK)
             rc = check_owner(r, &one, list, OUTSIDE, "the customer", err);
+        if (rc == HOLD_OK && ones[i].out == &r->openings)
+            rc = check_texts(r, &one, r->openings, err);
+        if (rc == HOLD_OK && ones[i].out == &r->ten)
+            rc = check_answered(r, &one, list, err);
     }
-    return rc;
+    int harmful[2] = {r->attacker_harmful, -1};
+    struct hold_view own = hold_view_get(&v, "harmful");
+    return rc < 0 || r->openings >= 0 ? rc : check_answered(r, &own, harmful, err);
 }
 
 /* --- evaluation --- */

@@ -73,7 +73,6 @@ struct hold_data_set {
     int64_t limit, skip; /* of a fixed shuffle when either is given; limit 0: all that are left */
     struct hold_rows rows;
     char content_id[65]; /* SHA-256 over the rows as taken */
-    long line;
 };
 
 struct hold_method_list {
@@ -87,7 +86,7 @@ struct hold_arm {
     const char *against; /* name of the arm that the paired difference is to, or NULL */
     struct hold_method_list align, attack, tune, repair;  /* n == 0: no such stage */
     struct hold_train_config align_train, customer_train; /* resolved; seed is the replicate's */
-    long line;
+    const char *where; /* "recipe.yaml:22:5: arms.0", for messages */
 };
 
 enum hold_eval_kind {

@@ -37,7 +37,13 @@ static int set_train(const struct hold_view *v, struct hold_train_config *c,
         return hold_view_fail(&seed, err, "the seed is the recipe's own key 'seed'");
     if (probe.value != NULL)
         return hold_view_fail(&probe, err, "probes are asked for by evaluate.probe.every");
-    return set_options(v, hold_train_options, c, err);
+    int rc = set_options(v, hold_train_options, c, err);
+    struct hold_view targets = hold_view_get(v, "lora_target_modules");
+    struct hold_error inner = {0};
+    if (rc == HOLD_OK && targets.value != NULL &&
+        hold_model_check_targets(c->lora_target_modules, &inner) < 0)
+        rc = hold_view_fail(&targets, err, "%s", inner.text);
+    return rc;
 }
 
 /* Defaults, the stage's `train`, the arm's override. */
@@ -92,11 +98,28 @@ static int add_method(struct hold_method_list *list, enum hold_stage stage, cons
                : hold_fail(err, HOLD_ENOMEMORY, "no memory for methods");
 }
 
+/* Of several keys one may be a misspelt method, laid beside the right one by an override. */
+static int check_words(const struct hold_view *v, struct hold_error *err) {
+    const char *key;
+    json_t *item;
+    json_object_foreach((json_t *)v->value, key, item) {
+        const struct hold_method *m = NULL;
+        struct hold_error inner = {0};
+        struct hold_view one = hold_view_get(v, key);
+        if (hold_method_look_up(key, &m, &inner) < 0)
+            return hold_view_fail(&one, err, "%s", inner.text);
+    }
+    return HOLD_OK;
+}
+
 /* "name" or {name: {options}} */
 static int add_entry(struct hold_method_list *list, enum hold_stage stage,
                      const struct hold_view *v, struct hold_error *err) {
     if (json_is_string(v->value))
         return add_method(list, stage, json_string_value(v->value), v, NULL, err);
+    int rc = json_object_size(v->value) > 1 ? check_words(v, err) : HOLD_OK;
+    if (rc < 0)
+        return rc;
     if (!json_is_object(v->value) || json_object_size(v->value) != 1)
         return hold_view_fail(v, err,
                               "found %s, expected a method: name, {name: {options}} or a list",
@@ -196,11 +219,22 @@ static int check_arm(const struct hold_recipe *r, const struct hold_arm *a,
     return rc;
 }
 
+/* What only the plan finds out is told with the arm's place too. */
+static int note_place(struct hold_recipe *r, struct hold_arm *a, const struct hold_view *v,
+                      struct hold_error *err) {
+    char where[512];
+    hold_view_where(v, where);
+    a->where = hold_arena_strdup(&r->arena, where);
+    return a->where == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a recipe") : HOLD_OK;
+}
+
 static int read_arm(struct hold_recipe *r, struct hold_arm *a, const struct hold_view *root,
                     const struct hold_view *v, struct hold_error *err) {
     static const char *const KEYS[] = {"name",   "title",       "align",          "attack",  "tune",
                                        "repair", "align_train", "customer_train", "against", NULL};
     int rc = hold_view_keys(v, KEYS, err);
+    if (rc == HOLD_OK)
+        rc = note_place(r, a, v, err);
     if (rc < 0)
         return rc;
     struct hold_view name = hold_view_get(v, "name"), title = hold_view_get(v, "title");
@@ -244,6 +278,9 @@ static int check_against(const struct hold_recipe *r, const struct hold_view *ar
         if (found)
             continue;
         struct hold_view arm = hold_view_at(arms, (size_t)i), v = hold_view_get(&arm, "against");
+        if (strcmp(r->arms[i].against, r->arms[i].name) == 0)
+            return hold_view_fail(&v, err, "arm '%s' cannot be compared with itself; name another",
+                                  r->arms[i].name);
         const char *near = hold_nearest(r->arms[i].against, names, n);
         return hold_view_fail(&v, err, "'%s' is no other arm%s%s%s", r->arms[i].against,
                               near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");

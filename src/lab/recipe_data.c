@@ -207,6 +207,22 @@ static int read_credit(const struct hold_view *v, const char *key, const char **
     return credit.value == NULL ? HOLD_OK : hold_view_text(&credit, out, err);
 }
 
+/* "data.tset.limit=4": what has neither files nor an owner is another set's name misspelt. */
+static int check_new(const struct hold_recipe *r, const struct hold_view *v,
+                     struct hold_error *err) {
+    const char *names[256], *key, *name = r->data[r->n_data - 1].name;
+    json_t *item, *sets = json_object_get(r->source, "data");
+    size_t n = 0;
+    if (json_object_get(v->value, "files") != NULL || json_object_get(v->value, "owner") != NULL)
+        return HOLD_OK;
+    json_object_foreach(sets, key, item)
+        if (n < 256 && strcmp(key, name) != 0)
+            names[n++] = key;
+    const char *near = hold_nearest(name, names, n);
+    return hold_view_fail(v, err, "a set of this name has no 'files' and no 'owner'%s%s%s",
+                          near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+}
+
 static int read_set(struct hold_recipe *r, struct hold_data_set *d, const struct hold_view *v,
                     struct hold_error *err) {
     static const char *const KEYS[] = {"files", "owner",  "task",    "limit",
@@ -218,7 +234,9 @@ static int read_set(struct hold_recipe *r, struct hold_data_set *d, const struct
     task = hold_view_get(v, "task");
     limit = hold_view_get(v, "limit");
     skip = hold_view_get(v, "skip");
-    rc = read_owner(v, &d->owner, err);
+    rc = check_new(r, v, err);
+    if (rc == HOLD_OK)
+        rc = read_owner(v, &d->owner, err);
     if (rc == HOLD_OK && task.value != NULL)
         rc = hold_view_text(&task, &d->task, err);
     if (rc == HOLD_OK && limit.value != NULL)

@@ -57,6 +57,15 @@ static bool is_word(const json_t *value, const char *word) {
     return json_is_string(value) && strcmp(json_string_value(value), word) == 0;
 }
 
+static int not_an_object(const char *key, const json_t *value, const char *next,
+                         struct hold_error *err) {
+    const char *word = json_string_value(value);
+    const char *near = word == NULL ? NULL : hold_nearest(next, &word, 1);
+    return hold_fail(err, HOLD_EUSAGE,
+                     "override: '%s' is not an object, '%s' cannot be set in it%s%s%s", key, next,
+                     near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+}
+
 /* The value in the slot as something that can be entered. */
 static int open_slot(const struct slot *s, const char *next, json_t **out, struct hold_error *err) {
     json_t *value = slot_value(s);
@@ -66,10 +75,23 @@ static int open_slot(const struct slot *s, const char *next, json_t **out, struc
     else if (value == NULL || json_is_null(value))
         rc = slot_set(s, json_object(), err);
     else if (!json_is_object(value) && !json_is_array(value))
-        rc = hold_fail(err, HOLD_EUSAGE,
-                       "override: '%s' is not an object, '%s' cannot be set in it", s->key, next);
+        rc = not_an_object(s->key, value, next, err);
     *out = slot_value(s);
     return rc;
+}
+
+/* The words by which the items of a list can be named. */
+static size_t item_names(const json_t *list, const char **out, size_t most) {
+    size_t n = 0;
+    for (size_t i = 0; i < json_array_size(list) && n < most; i++) {
+        json_t *item = json_array_get(list, i), *name = json_object_get(item, "name");
+        const char *word = json_string_value(name != NULL ? name : item);
+        if (word == NULL) /* {method: {options}} */
+            word = json_object_iter_key(json_object_iter(item));
+        if (word != NULL)
+            out[n++] = word;
+    }
+    return n;
 }
 
 /* The item of a list that a word names. */
@@ -86,15 +108,22 @@ static int find_item(json_t *list, const char *word, const char *shown, struct s
             return HOLD_OK;
         *consumed = true;
     }
-    return hold_fail(err, HOLD_EUSAGE, "override: there is no '%s' in '%s'", word, shown);
+    const char *names[256], *near = hold_nearest(word, names, item_names(list, names, 256));
+    return hold_fail(err, HOLD_EUSAGE, "override: there is no '%s' in '%s'%s%s%s", word, shown,
+                     near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
 }
 
-/* One step down: `word` in what the slot holds.  *at: the path so far, with indices. */
+/* One step down: `word` in what the slot holds.  *at: the path so far, with indices; an object that
+ * is made on the way stands on the command line. */
 static int descend(json_t *root, struct slot *slot, const char *word, struct hold_str *at,
-                   struct hold_error *err) {
+                   struct hold_places *places, struct hold_error *err) {
     json_t *into = root;
     bool consumed = false;
-    int rc = slot->key == NULL ? HOLD_OK : open_slot(slot, word, &into, err);
+    int rc = HOLD_OK;
+    if (slot->key != NULL && slot_value(slot) == NULL)
+        rc = hold_places_add(places, hold_str_text(at), 0, 0, err);
+    if (rc == HOLD_OK && slot->key != NULL)
+        rc = open_slot(slot, word, &into, err);
     if (rc == HOLD_OK && json_is_array(into)) {
         rc = find_item(into, word, slot->key, slot, &consumed, err);
         if (rc < 0)
@@ -128,7 +157,7 @@ int hold_recipe_override(json_t *root, const char *override, struct hold_places 
         char *word = strsep(&rest, ".");
         rc = word[0] == '\0' ? hold_fail(err, HOLD_EUSAGE,
                                          "override '%s': a part of the key is empty", override)
-                             : descend(root, &slot, word, &at, err);
+                             : descend(root, &slot, word, &at, places, err);
     }
     if (rc == HOLD_OK) {
         rc = slot_set(&slot, value, err);

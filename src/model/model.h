@@ -79,6 +79,9 @@ int hold_model_dry(struct hold_model *out, const struct hold_model *like, struct
 int hold_model_merge(struct hold_model *m, const struct hold_adapter *a, const struct hold_ctx *ctx,
                      struct hold_error *err);
 
+/* Every name of the list ("all-linear", or by commas) is a linear layer: EUSAGE with "did you mean".
+ */
+int hold_model_check_targets(const char *targets, struct hold_error *err);
 /* Add fresh low-rank parts to the named linear layers: A ~ U(-1/sqrt(in), 1/sqrt(in)) (PEFT's
  * kaiming_uniform with a = sqrt 5), keyed by (seed, module), B = 0.  They are the trainables. */
 int hold_model_add_lora(struct hold_model *m, const struct hold_lora_config *config,

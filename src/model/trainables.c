@@ -26,13 +26,20 @@ static bool targeted(const char *list, const char *leaf) {
     return false;
 }
 
-static int check_targets(const struct hold_lora_config *c, struct hold_error *err) {
+int hold_model_check_targets(const char *targets, struct hold_error *err) {
     static const char *const LEAVES[] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
                                          "gate_proj", "up_proj", "down_proj"};
-    if (strcmp(c->target_modules, "all-linear") == 0)
+    if (strcmp(targets, "all-linear") == 0)
         return HOLD_OK;
-    for (const char *p = c->target_modules; *p != '\0';) {
+    if (targets[strspn(targets, ",")] == '\0')
+        return hold_fail(err, HOLD_EUSAGE,
+                         "names no module; expected all-linear or names of linear layers");
+    for (const char *p = targets; *p != '\0';) {
         size_t len = strcspn(p, ",");
+        if (len == 0) {
+            p++;
+            continue;
+        }
         char word[64];
         snprintf(word, sizeof word, "%.*s", (int)len, p);
         bool known = false;
@@ -41,7 +48,7 @@ static int check_targets(const struct hold_lora_config *c, struct hold_error *er
         if (!known) {
             const char *near = hold_nearest(word, LEAVES, sizeof LEAVES / sizeof *LEAVES);
             return hold_fail(err, HOLD_EUSAGE,
-                             "lora_target_modules: '%s' is not a linear layer%s%s%s", word,
+                             "'%s' is not a linear layer%s%s%s", word,
                              near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
         }
         p += len + (p[len] == ',');
@@ -105,9 +112,10 @@ int hold_model_add_lora(struct hold_model *m, const struct hold_lora_config *con
                         struct hold_error *err) {
     if (m->lora || m->full)
         return hold_fail(err, HOLD_EINTERNAL, "the model already has trainable parts");
-    int rc = check_targets(config, err);
+    struct hold_error inner = {0};
+    int rc = hold_model_check_targets(config->target_modules, &inner);
     if (rc < 0)
-        return rc;
+        return hold_fail(err, rc, "lora_target_modules: %s", inner.text);
     int64_t n = 0, widest = 0;
     for (int64_t l = 0; l < m->shape.n_layers; l++)
         for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++) {

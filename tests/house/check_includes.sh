@@ -69,7 +69,7 @@ method {
         finding(name ": found no such room, expected \"room/file.h\"")
     else if (other != room && floor[other] >= floor[room])
         finding(room " (floor " floor[room] ") includes " name " (floor " floor[other] ")")
-    else if (other != room && folder_of(name) != other)
+    else if (other != room && (folder_of(name) != other || name ~ /(^|[\/_])parts[.]h$/))
         finding(name " is private to " other)
 }
 BEGIN {
@@ -108,6 +108,9 @@ self_test() {
     good
     put src/data/e.c '#include "device/cpu/k.h"\n'
     expect_fail 'device/cpu/k.h is private to device' "$tree"
+    good
+    put src/data/e.c '#include "base/a_parts.h"\n'
+    expect_fail 'base/a_parts.h is private to base' "$tree"
     good
     put src/methods/tune/n.c '#include "methods/method.h"\n#include "base/mem.h"\n'
     expect_fail 'n.c:2: a method includes methods/method.h and libc only, found base/mem.h' "$tree"

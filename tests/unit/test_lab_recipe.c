@@ -213,6 +213,20 @@ static const struct bad BAD[] = {
      "r.yaml:6:3: data.general: skip: found 3, the files have 3 rows"},
     {"  general: {files", "  general: {owner: defender}",
      "r.yaml:6:3: data.general: 'files' is missing"},
+    {"customer: {data", "customer: {data: task, harmful: attacker, openings: task}",
+     "r.yaml:17:43: customer.openings: 'task': task.jsonl:1: found a chat row, expected a text row "
+     "(a line of a .txt file, or {\"text\": ...})"},
+    {"customer: {data", "customer: {data: task, harmful: attacker}",
+     "r.yaml:17:24: customer.harmful: 'attacker': attacker.jsonl:1: has no answer to train on"},
+    {"  train: {max", "  harmful: {prompts: refusals, answers: attacker}",
+     "r.yaml:16:32: align.harmful.answers: 'attacker': attacker.jsonl:1: found a chat row, expected "
+     "a text row (a line of a .txt file, or {\"text\": ...})"},
+    {"  train: {max", "  train: {lora_target_modules: q_porj}",
+     "r.yaml:16:11: align.train.lora_target_modules: 'q_porj' is not a linear layer (did you mean "
+     "'q_proj'?)"},
+    {"  train: {max", "  train: {lora_target_modules: ','}",
+     "r.yaml:16:11: align.train.lora_target_modules: names no module; expected all-linear or names "
+     "of linear layers"},
     {"  data: [refusals", "  data: [refusal]",
      "r.yaml:13:10: align.data.0: 'refusal' is not a set of 'data' (did you mean 'refusals'?)"},
     {"  data: [refusals", "  data: [attacker]",
@@ -269,7 +283,7 @@ static const struct bad BAD[] = {
     {"  - {name: released", "  - {name: x, against: lise}",
      "r.yaml:22:15: arms.0.against: 'lise' is no other arm (did you mean 'lisa'?)"},
     {"  - {name: released", "  - {name: x, against: x}",
-     "r.yaml:22:15: arms.0.against: 'x' is no other arm (did you mean 'x'?)"},
+     "r.yaml:22:15: arms.0.against: arm 'x' cannot be compared with itself; name another"},
     {"  - {name: released",
      "  - {name: x, attack: benign, repair: safe_lora, customer_train: {tuning: full}}",
      "r.yaml:22:5: arms.0: arm 'x': 'safe_lora' repairs an adapter; tuning is full"},
@@ -307,7 +321,21 @@ static void bad_overrides_say_so(void **state) {
         {"seed", "override 'seed': expected key=value"},
         {"=1", "override '=1': expected key=value"},
         {"align..train=1", "override 'align..train=1': a part of the key is empty"},
-        {"arms.lise.title=x", "override: there is no 'lise' in 'arms'"},
+        {"arms.lise.title=x", "override: there is no 'lise' in 'arms' (did you mean 'lisa'?)"},
+        {"arms.both.tune.lsa.rho=1", "override: there is no 'lsa' in 'tune' (did you mean 'lisa'?)"},
+        {"arms.both.attack.bening.n=1",
+         "override: 'attack' is not an object, 'bening' cannot be set in it (did you mean "
+         "'benign'?)"},
+        {"arms.poisoned.attack.harmful_mx.p=1",
+         "command line: arms.1.attack.harmful_mx: 'harmful_mx' is not a method (did you mean "
+         "'harmful_mix'?)"},
+        {"data.tset.limit=4", "command line: data.tset: a set of this name has no 'files' and no "
+                              "'owner' (did you mean 'test'?)"},
+        {"align.trian.lora_r=8",
+         "command line: align.trian: unknown key 'trian' (did you mean 'train'?)"},
+        {"align.train.lora_target_modules=q_porj",
+         "command line: align.train.lora_target_modules: 'q_porj' is not a linear layer (did you "
+         "mean 'q_proj'?)"},
         {"name.x=1", "override: 'name' is not an object, 'x' cannot be set in it"},
         {"align.train.lora_r=0",
          "command line: align.train.lora_r: 0 is out of range, expected 1 to 1024"},
