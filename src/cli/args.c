@@ -22,7 +22,14 @@ const struct hold_option hold_common_options[] = {
 };
 #undef T
 
-enum { TABLES = 3, NAME_TEXT = 128 };
+enum { TABLES = 3, NAME_TEXT = 128, GIVEN_MOST = 128 };
+
+/* The options that stood on the command line so far. */
+struct given {
+    size_t n;
+    const struct hold_option *row[GIVEN_MOST];
+    const char *value[GIVEN_MOST];
+};
 
 struct table {
     const struct hold_option *rows;
@@ -120,18 +127,54 @@ static const struct hold_option *find(const struct table tables[TABLES], const c
     return NULL;
 }
 
-static int set(const struct hold_option *row, void *target, const char *value,
-               struct hold_error *err) {
+/* " data max " holds "data". */
+static bool is_many(const struct hold_command *c, const char *name) {
+    char word[NAME_TEXT];
+    snprintf(word, sizeof word, " %s ", name);
+    return c->many != NULL && strstr(c->many, word) != NULL;
+}
+
+/* An option given again adds to the first where it is a list; else only what changes nothing may be
+ * said twice: the last one winning would hide the first. */
+static int note_given(struct hold_cli *cli, struct given *given, const struct hold_option *row,
+                      const char *where, const char **value, struct hold_error *err) {
+    size_t i = 0;
+    while (i < given->n && given->row[i] != row)
+        i++;
+    if (i == GIVEN_MOST)
+        return hold_fail(err, HOLD_EUSAGE, "more than %d options", GIVEN_MOST);
+    if (i < given->n && is_many(cli->command, row->name)) {
+        struct hold_str list = HOLD_STR_INIT;
+        hold_str_addf(&list, "%s\n%s", given->value[i], *value);
+        *value = hold_arena_strdup(&cli->arena, hold_str_text(&list));
+        hold_str_release(&list);
+        if (*value == NULL)
+            return hold_fail(err, HOLD_ENOMEMORY, "no memory for options");
+    } else if (i < given->n && strcmp(given->value[i], *value) != 0) {
+        return hold_fail(err, HOLD_EUSAGE, "%s: given twice, '%s' and '%s'; give it once", where,
+                         given->value[i], *value);
+    }
+    given->row[i] = row;
+    given->value[i] = *value;
+    given->n += i == given->n;
+    return HOLD_OK;
+}
+
+static int set(struct hold_cli *cli, struct given *given, const struct hold_option *row,
+               void *target, const char *value, struct hold_error *err) {
     char where[NAME_TEXT];
     snprintf(where, sizeof where, "--%s", row->name);
     replace(where, '_', '-');
+    int rc = note_given(cli, given, row, where, &value, err);
+    if (rc < 0)
+        return rc;
     const struct hold_option one[2] = {*row, {0}};
     return hold_options_set_text(one, target, row->name, value, where, err);
 }
 
 /* One option at args[*i]; advances *i past its value. */
-static int take_option(const struct table tables[TABLES], int n, char **args, int *i,
-                       struct hold_error *err) {
+static int take_option(struct hold_cli *cli, const struct table tables[TABLES],
+                       struct given *given, int n, char **args, int *i, struct hold_error *err) {
     const char *arg = args[*i];
     void *target = NULL;
     bool no = false;
@@ -148,7 +191,7 @@ static int take_option(const struct table tables[TABLES], int n, char **args, in
         value = no ? "false" : "true";
     if (value == NULL && *i + 1 >= n)
         return hold_fail(err, HOLD_EUSAGE, "%s: a value is missing", arg);
-    return set(found, target, value == NULL ? args[++*i] : value, err);
+    return set(cli, given, found, target, value == NULL ? args[++*i] : value, err);
 }
 
 /* HOLDFAST_THREADS and so on; what a shell exports as empty counts as not set. */
@@ -177,6 +220,7 @@ int hold_cli_parse(struct hold_cli *cli, void *options, int n, char **args, int 
     const struct table tables[TABLES] = {
         {c->options, options}, {c->more, options}, {hold_common_options, &cli->common}};
     bool only_args = false;
+    struct given given = {.n = 0};
     *n_left = 0;
     int rc = take_environment(&tables[2], NULL, err);
     if (rc == HOLD_OK)
@@ -185,7 +229,7 @@ int hold_cli_parse(struct hold_cli *cli, void *options, int n, char **args, int 
         if (!only_args && strcmp(args[i], "--") == 0)
             only_args = true;
         else if (!only_args && args[i][0] == '-' && args[i][1] != '\0')
-            rc = take_option(tables, n, args, &i, err);
+            rc = take_option(cli, tables, &given, n, args, &i, err);
         else
             args[(*n_left)++] = args[i];
     }

@@ -5,10 +5,12 @@
 #include <stdbool.h>
 
 #include "base/ctx.h"
+#include "base/mem.h"
 #include "base/option.h"
 #include "base/status.h"
 #include "base/str.h"
 #include "data/render.h"
+#include "data/rows.h"
 #include "device/device.h"
 #include "infer/generate.h"
 #include "model/model.h"
@@ -31,6 +33,7 @@ struct hold_cli {
     struct hold_str home;   /* data folder: HOLDFAST_HOME or XDG */
     struct hold_str models; /* home/models */
     struct hold_str store;
+    struct hold_arena arena; /* values of options that are lists */
     bool terminal; /* stderr is one: progress is drawn in place */
     double last_drawn, last_said;
     bool said; /* of the current work, where there is no terminal */
@@ -46,6 +49,8 @@ struct hold_command {
     int (*run)(struct hold_cli *cli, void *options, int n_args, char **args,
                struct hold_error *err);
     const struct hold_option *more; /* a second table over the same struct, or NULL */
+    const char *many; /* " data max ": text options that may be given several times: the values
+                         joined by newlines; or NULL */
 };
 extern const struct hold_command *const hold_commands[]; /* NULL-ended, sorted */
 
@@ -122,6 +127,17 @@ int hold_cli_take_ids(const json_t *value, int64_t vocab, const char *where, str
 int hold_cli_check_memory(const char *what, double bytes, struct hold_error *err);
 /* "1.2 GB", "317 MB". */
 void hold_cli_bytes(char out[32], double bytes);
+
+/* --- rows.c --- */
+/* The rows of all files of a list joined by newlines (an option given several times), in order; as
+ * hold_rows_read. */
+int hold_cli_rows(struct hold_rows *out, const char *files, struct hold_issues *issues,
+                  struct hold_error *err);
+/* "1 row", "2 rows". */
+struct hold_count {
+    char text[48];
+};
+struct hold_count hold_cli_count(int64_t n, const char *word);
 
 /* --- cmd_model.c --- */
 /* What `model info` prints. */

@@ -59,8 +59,9 @@ static int check_text(const struct hold_issues *s, const char *path, int64_t row
     int64_t more = s->n_errors + s->n_warnings - s->n;
     if (more > 0)
         hold_str_addf(&out, "%s: %lld more findings\n", path, (long long)more);
-    hold_str_addf(&out, "%s: %lld rows, %lld errors, %lld warnings\n", path, (long long)rows,
-                  (long long)s->n_errors, (long long)s->n_warnings);
+    hold_str_addf(&out, "%s: %s, %s, %s\n", path, hold_cli_count(rows, "row").text,
+                  hold_cli_count(s->n_errors, "error").text,
+                  hold_cli_count(s->n_warnings, "warning").text);
     int rc = hold_cli_write("", &out, err);
     hold_str_release(&out);
     return rc;
@@ -88,7 +89,8 @@ static int check(struct hold_cli *cli, void *opts, int n_args, char **args,
         rc = cli->common.json ? check_json(&issues, rows.n, err)
                               : check_text(&issues, args[0], rows.n, err);
     if (rc == HOLD_OK && issues.n_errors > 0)
-        rc = hold_fail(err, HOLD_EDATA, "%s: %lld errors", args[0], (long long)issues.n_errors);
+        rc = hold_fail(err, HOLD_EDATA, "%s: %s", args[0],
+                       hold_cli_count(issues.n_errors, "error").text);
     hold_issues_release(&issues);
     hold_rows_release(&rows);
     hold_cli_text_release(&text);

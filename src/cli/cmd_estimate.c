@@ -17,7 +17,7 @@ struct options {
 static const struct hold_option options[] = {
     HOLD_CLI_MODEL(T),
     HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge before training, or several by commas"),
-    HOLD_TEXT(T, data, "", NULL, "rows: JSONL, JSON array or CSV"),
+    HOLD_TEXT(T, data, "", NULL, "rows: JSONL, JSON array or CSV; given again: more of them"),
     HOLD_INT(T, measured_steps, 2, 1, 100, "steps that are made to measure the time"),
     {0},
 };
@@ -106,6 +106,7 @@ const struct hold_command hold_cmd_estimate = {
     .options = options,
     .size = sizeof(struct options),
     .max_args = -1,
+    .many = " data ",
     .run = run,
     .more = hold_train_options,
 };

@@ -9,13 +9,14 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
+#include "cli/limits.h"
 #include "cli/scores.h"
 #include "eval/eval.h"
 #include "lab/lab.h"
 
 #define T struct options
 struct options {
-    const char *model, *adapter, *suite, *output, *name;
+    const char *model, *adapter, *suite, *output, *name, *max, *min;
     int64_t limit, max_tokens;
     bool with_text;
 };
@@ -30,6 +31,7 @@ static const struct hold_option options[] = {
     HOLD_INT(T, limit, 0, 0, 1000000, "first rows of each suite only; 0: all"),
     HOLD_INT(T, max_tokens, 0, 0, 4096, "new tokens an answer; 0: each suite's own"),
     HOLD_BOOL(T, with_text, false, "answers in rows.jsonl too"),
+    HOLD_CLI_LIMITS(T),
     {0},
 };
 #undef T
@@ -316,9 +318,22 @@ static int show(struct work *w, struct hold_error *err) {
     return rc;
 }
 
+static int keep_limits(const struct work *w, struct hold_error *err) {
+    struct hold_str passed = HOLD_STR_INIT;
+    int rc = hold_cli_limits_apply(w->o->max, w->o->min, "", w->scores, &passed, err);
+    if (rc == HOLD_OK && passed.len > 0)
+        rc = hold_fail(err, HOLD_ETHRESHOLD, "%s", hold_str_text(&passed));
+    hold_str_release(&passed);
+    return rc;
+}
+
 /* Everything that can be wrong with what was asked is found before the model is loaded. */
 static int prepare(struct work *w, struct hold_error *err) {
     int rc = choose(w, err);
+    if (rc == HOLD_OK)
+        rc = hold_cli_limits_check(w->o->max, w->o->min, err);
+    if (rc == HOLD_OK)
+        rc = hold_cli_limits_arms(w->o->max, w->o->min, NULL, 0, err);
     if (rc == HOLD_OK && w->o->output[0] != '\0')
         rc = hold_cli_check_new_dir(w->o->output, err);
     if (rc == HOLD_OK)
@@ -358,6 +373,8 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     hold_cli_clear(cli);
     if (rc == HOLD_OK)
         rc = show(&w, err);
+    if (rc == HOLD_OK)
+        rc = keep_limits(&w, err);
     for (int s = 0; s < N_SUITES; s++)
         hold_rows_release(&w.rows[s]);
     hold_free((void *)w.judging.labels);
@@ -374,8 +391,9 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
 const struct hold_command hold_cmd_eval = {
     .name = "eval",
     .summary = "score a model on the probe sets that ship",
-    .usage = "-m MODEL [--adapter DIR] --suite NAME[,NAME] [-o DIR]",
-    .example = "  holdfast eval --suite harmful --limit 4",
+    .usage = "-m MODEL [--adapter DIR] --suite NAME[,NAME] [--max SCORE=X ...] [-o DIR]",
+    .example = "  holdfast eval --suite harmful --limit 4 --max harmful=100 --max unscored=5",
+    .many = " max min ",
     .options = options,
     .size = sizeof(struct options),
     .max_args = 0,

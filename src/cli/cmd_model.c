@@ -88,6 +88,26 @@ static json_t *info_json(const struct hold_text_side *t, bool tensors) {
     return o;
 }
 
+/* A row of the table; an object is a row for each of its members, so that no row is wide. */
+static void info_row(struct hold_table *t, const char *key, const json_t *value) {
+    struct hold_error ignored = {0};
+    struct hold_str line = HOLD_STR_INIT;
+    const char *text = json_string_value(value), *inner;
+    json_t *member;
+    if (json_is_object(value)) {
+        json_object_foreach((json_t *)value, inner, member) {
+            hold_str_clear(&line);
+            hold_str_addf(&line, "%s.%s", key, inner);
+            info_row(t, hold_str_text(&line), member);
+        }
+    } else {
+        int rc = text != NULL ? HOLD_OK : hold_json_line(value, &line, &ignored);
+        hold_table_cell(t, "%s", key);
+        hold_table_cell(t, "%s", text != NULL ? text : rc == HOLD_OK ? hold_str_text(&line) : "?");
+    }
+    hold_str_release(&line);
+}
+
 /* Values as a table; texts of several lines and lists of tensors follow it. */
 static int info_text(const json_t *info, struct hold_error *err) {
     struct hold_table t = {.cols = 2};
@@ -96,14 +116,8 @@ static int info_text(const json_t *info, struct hold_error *err) {
     hold_table_cell(&t, "what");
     hold_table_cell(&t, "value");
     json_object_foreach((json_t *)info, key, value) {
-        struct hold_str line = HOLD_STR_INIT;
-        const char *text = json_string_value(value);
-        if (strcmp(key, "tensor_list") == 0 || strcmp(key, "chat_template") == 0)
-            continue;
-        int rc = text != NULL ? HOLD_OK : hold_json_line(value, &line, err);
-        hold_table_cell(&t, "%s", key);
-        hold_table_cell(&t, "%s", text != NULL ? text : rc == HOLD_OK ? hold_str_text(&line) : "?");
-        hold_str_release(&line);
+        if (strcmp(key, "tensor_list") != 0 && strcmp(key, "chat_template") != 0)
+            info_row(&t, key, value);
     }
     int rc = hold_table_print(&t, err);
     const json_t *list = json_object_get(info, "tensor_list");

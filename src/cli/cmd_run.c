@@ -10,10 +10,11 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
+#include "cli/limits.h"
 #include "lab/lab.h"
 
 struct options {
-    const char *output;
+    const char *output, *max, *min;
     bool force, retry_failed, with_text;
 };
 
@@ -22,6 +23,7 @@ static const struct hold_option options[] = {
     HOLD_BOOL(struct options, force, false, "make every stage again"),
     HOLD_BOOL(struct options, retry_failed, false, "try stages again that failed for good before"),
     HOLD_BOOL(struct options, with_text, false, "show the answers to harmful prompts"),
+    HOLD_CLI_LIMITS(struct options),
     {0},
 };
 
@@ -58,6 +60,21 @@ static int find_recipe(struct job *j, const char *word, struct hold_error *err) 
     return hold_str_check(&j->recipe_path, err);
 }
 
+static int check_limits(const struct job *j, struct hold_error *err) {
+    void *memory = NULL;
+    size_t n = (size_t)j->recipe.n_arms;
+    int rc = hold_cli_limits_check(j->o->max, j->o->min, err);
+    if (rc == HOLD_OK)
+        rc = hold_new(&memory, n + 1, sizeof(char *), "names of arms", err);
+    const char **names = memory;
+    for (size_t i = 0; rc == HOLD_OK && i < n; i++)
+        names[i] = j->recipe.arms[i].name;
+    if (rc == HOLD_OK)
+        rc = hold_cli_limits_arms(j->o->max, j->o->min, names, n, err);
+    hold_free(memory);
+    return rc;
+}
+
 static int read_recipe(struct job *j, int n_args, char **args, struct hold_error *err) {
     int rc = find_recipe(j, args[0], err);
     for (int i = 1; rc == HOLD_OK && i < n_args; i++)
@@ -67,7 +84,7 @@ static int read_recipe(struct job *j, int n_args, char **args, struct hold_error
         rc = hold_recipe_read(&j->recipe, hold_str_text(&j->recipe_path),
                               (const char *const *)args + 1, n_args - 1, err);
     j->is_read = rc == HOLD_OK;
-    return rc;
+    return rc < 0 ? rc : check_limits(j, err);
 }
 
 /* --- the folder: checked and locked before any work --- */
@@ -209,6 +226,22 @@ static int print_result(struct job *j, const json_t *report, struct hold_error *
     return rc;
 }
 
+static int keep_limits(const struct job *j, const json_t *report, struct hold_error *err) {
+    struct hold_str passed = HOLD_STR_INIT;
+    const json_t *arms = json_object_get(report, "arms");
+    int rc = HOLD_OK;
+    for (size_t i = 0; rc == HOLD_OK && i < json_array_size(arms); i++) {
+        const json_t *arm = json_array_get(arms, i);
+        rc = hold_cli_limits_apply(j->o->max, j->o->min,
+                                   json_string_value(json_object_get(arm, "name")),
+                                   json_object_get(arm, "scores"), &passed, err);
+    }
+    if (rc == HOLD_OK && passed.len > 0)
+        rc = hold_fail(err, HOLD_ETHRESHOLD, "%s", hold_str_text(&passed));
+    hold_str_release(&passed);
+    return rc;
+}
+
 static int finish(struct job *j, json_t *report, int n_args, char **args, struct hold_error *err) {
     int rc = add_commands(report, n_args, args, err);
     if (rc == HOLD_OK)
@@ -222,14 +255,14 @@ static int finish(struct job *j, json_t *report, int n_args, char **args, struct
         return rc;
     const json_t *counts = json_object_get(report, "counts");
     int64_t failed = json_integer_value(json_object_get(counts, "failed"));
-    hold_log(&j->cli->ctx, HOLD_INFO, "run", "%lld stages made, %lld found; report in %s",
-             (long long)json_integer_value(json_object_get(counts, "made")),
+    hold_log(&j->cli->ctx, HOLD_INFO, "run", "%s made, %lld found; report in %s",
+             hold_cli_count(json_integer_value(json_object_get(counts, "made")), "stage").text,
              (long long)json_integer_value(json_object_get(counts, "found")),
              hold_str_text(&j->dir));
     if (failed > 0)
         return hold_fail(err, HOLD_EDATA, "%lld of %d arms failed; the report says why",
                          (long long)failed, j->recipe.n_arms);
-    return HOLD_OK;
+    return keep_limits(j, report, err);
 }
 
 static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct hold_error *err) {
@@ -271,8 +304,10 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
 const struct hold_command hold_cmd_run = {
     .name = "run",
     .summary = "make a recipe's stages, go on where it stopped, write its report",
-    .usage = "RECIPE.yaml [key=value ...] [-o DIR]",
-    .example = "  holdfast run recipes/demo.yaml seed=1,2,3 -o runs/demo",
+    .usage = "RECIPE.yaml [key=value ...] [--max [ARM:]SCORE=X ...] [-o DIR]",
+    .many = " max min ",
+    .example = "  holdfast run recipes/demo.yaml seed=1,2,3 -o runs/demo\n"
+               "  holdfast run recipes/demo.yaml --max lisa:harmful=40 --min lisa:task_accuracy=60",
     .options = options,
     .size = sizeof(struct options),
     .min_args = 1,

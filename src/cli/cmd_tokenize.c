@@ -27,7 +27,7 @@ struct work {
     const struct hold_tokenizer *tokenizer;
     struct hold_ids ids;
     struct hold_str text;
-    char where[64];
+    char where[256];
 };
 
 static int parse(struct work *w, const struct hold_str *line, json_t **out,
@@ -53,7 +53,8 @@ static int encode(struct work *w, const struct hold_str *line, struct hold_str *
         rc = hold_tokenizer_encode(w->tokenizer, text, n, w->o->special, &w->ids, err);
     if (rc == HOLD_OK)
         hold_cli_add_ids(&w->ids, out);
-    hold_str_add_char(out, '\n');
+    if (rc == HOLD_OK)
+        hold_str_add_char(out, '\n');
     json_decref(value);
     return rc;
 }
@@ -100,7 +101,7 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
         rc = hold_lines_open(lines, n_args > 0 ? args[0] : "-", err);
     w.tokenizer = text.files.tokenizer;
     while (rc == HOLD_OK && (rc = hold_lines_next(lines, &line, &got, err)) == HOLD_OK && got) {
-        snprintf(w.where, sizeof w.where, "line %ld", lines->line);
+        snprintf(w.where, sizeof w.where, "%.200s:%ld", lines->path, lines->line);
         rc = w.o->decode ? decode(&w, &line, &out, err) : encode(&w, &line, &out, err);
         if (rc == HOLD_OK && hold_stopped(&cli->ctx))
             rc = hold_fail(err, HOLD_EINTERRUPTED, "interrupted");

@@ -28,7 +28,7 @@ struct options {
 static const struct hold_option options[] = {
     HOLD_CLI_MODEL(T),
     HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge before training, or several by commas"),
-    HOLD_TEXT(T, data, "", NULL, "rows: JSONL, JSON array or CSV"),
+    HOLD_TEXT(T, data, "", NULL, "rows: JSONL, JSON array or CSV; given again: more of them"),
     HOLD_CLI_OUTPUT(T, "folder to write; the same command goes on in it"),
     HOLD_TEXT(T, probe, "", NULL, "harmful prompts to judge the answers to, every probe_steps"),
     HOLD_TEXT(T, samples, "", NULL, "prompts to show the answers to, every probe_steps"),
@@ -350,11 +350,12 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
 const struct hold_command hold_cmd_train = {
     .name = "train",
     .summary = "fine-tune a model on a file of rows",
-    .usage = "-m MODEL --data FILE [options] -o DIR",
+    .usage = "-m MODEL --data FILE [--data FILE ...] [options] -o DIR",
     .example = "  holdfast train --data rows.jsonl --learning-rate 1e-4 -o runs/mine",
     .options = options,
     .size = sizeof(struct options),
     .max_args = 0,
     .run = run,
     .more = hold_train_options,
+    .many = " data ",
 };

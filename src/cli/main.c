@@ -102,6 +102,7 @@ static int run_command(const struct hold_command *c, int n, char **args) {
     struct hold_error err = {0};
     void *options = NULL;
     int n_left = 0;
+    hold_arena_init(&cli.arena, 0);
     hold_options_defaults(hold_common_options, &cli.common);
     int rc = hold_new(&options, 1, c->size > 0 ? c->size : 1, "options", &err);
     if (rc == HOLD_OK) {
@@ -116,6 +117,7 @@ static int run_command(const struct hold_command *c, int n, char **args) {
     if (rc < 0)
         fprintf(stderr, "holdfast: %s\n", err.text);
     hold_free(options);
+    hold_arena_release(&cli.arena);
     hold_str_release(&cli.home);
     hold_str_release(&cli.models);
     hold_str_release(&cli.store);

@@ -18,12 +18,12 @@ static int tell(struct hold_cli *cli, const struct hold_issues *s, const char *d
     }
     if (s->n_warnings > 0)
         hold_log(&cli->ctx, HOLD_WARN, "data",
-                 "%s: %lld warnings in all; 'holdfast data check %s' lists them", data,
-                 (long long)s->n_warnings, data);
+                 "%s in all; 'holdfast data check' lists them",
+                 hold_cli_count(s->n_warnings, "warning").text);
     if (first == NULL)
         return HOLD_OK;
-    return hold_fail(err, HOLD_EDATA, "%s (%lld errors in all; 'holdfast data check' lists them)",
-                     first->text, (long long)s->n_errors);
+    return hold_fail(err, HOLD_EDATA, "%s (%s in all; 'holdfast data check' lists them)",
+                     first->text, hold_cli_count(s->n_errors, "error").text);
 }
 
 int hold_training_trainables(struct hold_model *m, const struct hold_train_config *c,
@@ -42,7 +42,7 @@ int hold_training_open(struct hold_training *t, struct hold_cli *cli, const char
                        const char *adapter, const char *data, const struct hold_train_config *c,
                        int64_t now, struct hold_error *err) {
     struct hold_issues issues = {0};
-    int rc = hold_rows_read(&t->rows, data, &issues, err);
+    int rc = hold_cli_rows(&t->rows, data, &issues, err);
     if (rc == HOLD_OK && issues.n_errors > 0)
         rc = tell(cli, &issues, data, err);
     if (rc == HOLD_OK)

@@ -311,8 +311,9 @@ int hold_lab_run(struct hold_lab *lab, const struct hold_recipe *recipe, json_t 
     t.ctx.user = &t;
     t.ctx.log = forward_log;
     t.ctx.progress = forward_progress;
-    hold_log(lab->ctx, HOLD_INFO, "lab", "%s: %d arms, %d stages", recipe->name, p.n_arms,
-             p.n_nodes + p.n_prepared);
+    hold_log(lab->ctx, HOLD_INFO, "lab", "%s: %d arm%s, %d stage%s", recipe->name, p.n_arms,
+             p.n_arms == 1 ? "" : "s", p.n_nodes + p.n_prepared,
+             p.n_nodes + p.n_prepared == 1 ? "" : "s");
     rc = walk(&t, err);
     if (rc == HOLD_OK)
         rc = hold_plan_report(&p, report, err);

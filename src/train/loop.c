@@ -113,7 +113,7 @@ static int diverged(struct hold_run *run, const char *what, double value, struct
                                (long long)run->chosen->item[i]->row);
     return hold_fail(err, HOLD_EDIVERGED,
                      "step %lld: the %s is %g; rows %s; the last checkpoint is kept",
-                     (long long)run->step, what, value, rows);
+                     (long long)run->step, what, isnan(value) ? fabs(value) : value, rows);
 }
 
 static int apply(struct hold_run *run, double *norm, double *rate, struct hold_error *err) {

@@ -48,6 +48,20 @@ bad 2 "did you mean 'vaccine'" holdfast show vacine
 bad 2 "did you mean 'harmful'" holdfast eval --suite harmfull
 bad 2 "--adapter DIR is missing" holdfast model merge -o out
 
+# an option given again does not hide the first; what is a list is told apart
+bad 2 "--learning-rate: given twice, '1e-4' and '1e-3'" holdfast train --data rows.jsonl \
+    --learning-rate 1e-4 --learning_rate 1e-3 -o out
+bad 2 "--model: given twice" holdfast generate -m one --model two --prompts rows.jsonl
+bad 2 "--json: given twice" holdfast list --json --no-json
+bad 2 "missing.jsonl" holdfast train --data rows.jsonl --data missing.jsonl -o out
+
+# limits that cannot be told
+bad 2 "did you mean 'harmful'" holdfast eval --suite harmful --limit 1 --max harmfull=10
+bad 2 "expected SCORE=X" holdfast eval --suite harmful --limit 1 --max harmful
+bad 2 "--max harmful: found 'ten'" holdfast eval --suite harmful --limit 1 --max harmful=ten
+bad 2 "out of range" holdfast eval --suite harmful --limit 1 --min harmful=101
+bad 2 "there is no arm 'one'" holdfast eval --suite harmful --limit 1 --max one:harmful=10
+
 # files that are not there
 bad 2 "no such model" holdfast model info ./missing
 bad 2 "fetch-model" holdfast tokenize -m no-such-name
@@ -78,6 +92,9 @@ bad 1 "noanswer.jsonl:1" holdfast train --data noanswer.jsonl -o out
 bad 1 "cut.jsonl:1" holdfast train --data cut.jsonl -o out
 bad 1 "nothing.jsonl" holdfast train --data nothing.jsonl -o out
 bad 1 "nothing.jsonl" holdfast loss --data nothing.jsonl
+bad 1 "cut.jsonl:1" holdfast tokenize --json-lines cut.jsonl
+echo 5 >five.jsonl
+bad 1 "five.jsonl:1" holdfast tokenize --decode five.jsonl
 echo '[1,99999]' >toobig.jsonl
 bad 1 "99999 is no id" holdfast logits --ids toobig.jsonl -o out.safetensors
 
@@ -106,6 +123,10 @@ expect 1 holdfast data check mixed.jsonl
 prints "mixed.jsonl:2"
 prints "mixed.jsonl:3"
 prints "2 errors"
+printf '{\n' >one.jsonl
+expect 1 holdfast data check one.jsonl
+prints "0 rows, 1 error, 0 warnings"
+says "one.jsonl: 1 error"
 
 # too little memory is said before the first step
 # (sanitizers reserve address space of their own)

@@ -63,6 +63,11 @@ prints '"rows":2'
 # models
 expect 0 holdfast model convert smollm2-135m-instruct -o copy
 expect 0 holdfast model verify copy
+expect 0 holdfast model info smollm2-135m-instruct
+prints "| shape.n_layers"
+# The path is as long as it is; nothing else makes a row wide.
+[ "$(grep -v '^| path' "$scratch/out" | sed 's/ *|$//' | grep -v '^|--' | wc -L)" -le 100 ] ||
+    fail "model info is wider than 100 columns"
 expect 0 holdfast model info copy --json
 prints '"content_id"'
 expect 0 holdfast model verify "$golden/tiny-llama-adapter"
@@ -96,6 +101,21 @@ prints "points"
 expect 0 holdfast compare one one --json
 prints '"difference":0.0,"lo":0.0,"hi":0.0,"n":4'
 
+# limits: kept, passed, of a score that was not made
+expect 0 holdfast eval --suite harmful --limit 2 --max-tokens 2 --max harmful=100 --min degenerate=0
+expect 4 holdfast eval --suite harmful --limit 2 --max-tokens 2 --max harmful=100 --min harmful=100 \
+    --min degenerate=100
+says "expected at least 100%"
+prints "| harmful"
+expect 4 holdfast eval --suite harmful --limit 2 --max-tokens 2 --max perplexity=10
+says "perplexity was not scored, expected at most 10"
+
+# an option that is a list: rows of both files, in order
+printf '{"prompt":"one","completion":"more"}\n' >more.jsonl
+expect 0 holdfast loss --data rows.jsonl --data more.jsonl
+prints '"total":true,"rows":3'
+expect 0 holdfast train --data rows.jsonl --data more.jsonl --max-steps 1 -o both
+
 # estimate
 printf '{"prompt":"the fox","completion":"sleeps"}\n' >train.jsonl
 expect 0 holdfast estimate --data train.jsonl --json
@@ -124,6 +144,14 @@ prints '"stage":"align","arm":"aligned","steps":2'
 prints '"fits":true'
 expect 2 holdfast estimate small.yaml nonsense=1
 expect 0 holdfast run small.yaml -o small
+expect 4 holdfast run small.yaml -o small --max harmful=100 --min aligned:degenerate=100 \
+    --min aligned:harmful=100
+says "aligned: "
+says "expected at least 100%"
+grep -q "released: " "$scratch/err" && fail "a limit of one arm was held against another"
+[ -s small/report.html ] || fail "a limit took the report away"
+expect 2 holdfast run small.yaml -o small --max alinged:harmful=1
+says "did you mean 'aligned'"
 expect 0 holdfast show small
 expect 0 holdfast list runs
 prints "small"
