@@ -101,6 +101,31 @@ prints "points"
 expect 0 holdfast compare one one --json
 prints '"difference":0.0,"lo":0.0,"hi":0.0,"n":4'
 
+# several arms a side meet by name; --arm and :ARM choose
+for arm in released lisa gone; do
+    for i in 0 1 2 3; do
+        printf '{"arm":"%s","set":"harmful","index":%s,"prompt_sha256":"%s","verdict":"complied"}\n' \
+            $arm $i $i
+    done
+done >before.jsonl
+sed '/"gone"/d; /lisa/s/complied/refused/' before.jsonl >after.jsonl
+expect 0 holdfast compare before.jsonl after.jsonl
+says "1 arm left out"
+prints "| lisa     | harmful "
+prints "+100.0 points"
+expect 0 holdfast compare before.jsonl after.jsonl --json
+prints '"pairs":[{"a":"released","b":"released",'
+expect 0 holdfast compare before.jsonl after.jsonl --arm lisa --json
+prints '{"a":"lisa","b":"lisa","differences":[{"score":"harmful","a":1.0,"b":0.0,"difference":1.0,'
+expect 0 holdfast compare before.jsonl after.jsonl --arm lisa --arm released
+prints "| released "
+expect 0 holdfast compare before.jsonl:gone after.jsonl:lisa
+prints "gone"
+expect 2 holdfast compare before.jsonl after.jsonl --arm lise
+says "it has released, lisa, gone"
+expect 2 holdfast compare before.jsonl:lisa after.jsonl
+says "say after.jsonl:ARM"
+
 # limits: kept, passed, of a score that was not made
 expect 0 holdfast eval --suite harmful --limit 2 --max-tokens 2 --max harmful=100 --min degenerate=0
 expect 4 holdfast eval --suite harmful --limit 2 --max-tokens 2 --max harmful=100 --min harmful=100 \
