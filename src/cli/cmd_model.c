@@ -272,6 +272,22 @@ static int check_disk(const struct hold_model *m, enum hold_stored_type type, co
                      have);
 }
 
+/* Adapters trained on the model with its adapters merged in memory name that model, whose id the
+ * written files do not have. */
+static int write_identity(const struct hold_model *m, const char *dir, struct hold_error *err) {
+    const char *id = m->n_merged > 0 ? m->content_id : m->merged_id;
+    struct hold_str path = HOLD_STR_INIT;
+    if (id[0] == '\0')
+        return HOLD_OK;
+    hold_path_join(&path, dir, HOLD_IDENTITY_FILE);
+    json_t *o = json_pack("{s:s}", "merged_id", id);
+    int rc = o == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for an id")
+                       : hold_json_save(hold_str_text(&path), o, err);
+    json_decref(o);
+    hold_str_release(&path);
+    return rc;
+}
+
 int hold_cli_write_model(const struct hold_model *m, const char *from, enum hold_stored_type type,
                          const char *dir, struct hold_error *err) {
     struct hold_model_files files = {0};
@@ -293,6 +309,8 @@ int hold_cli_write_model(const struct hold_model *m, const char *from, enum hold
         rc = hold_mkdirs(part, err);
         if (rc == HOLD_OK)
             rc = hold_model_write(m, &files, type, part, err);
+        if (rc == HOLD_OK)
+            rc = write_identity(m, part, err);
         if (rc == HOLD_OK && hold_is_dir(target))
             rmdir(target); /* an empty one; anything else makes the renaming fail */
         if (rc == HOLD_OK)

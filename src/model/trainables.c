@@ -212,6 +212,16 @@ static int get_part(void *user, const struct hold_model *m, const char *module,
     return HOLD_OK;
 }
 
+/* The path of the base; with adapters merged no path names it, and what is written must not pass for
+ * the bare one's. */
+static char *name_base(const struct hold_model *m) {
+    struct hold_str name = HOLD_STR_INIT;
+    hold_str_add(&name, m->path == NULL ? "" : m->path);
+    if (m->n_merged > 0)
+        hold_str_addf(&name, "+merged-%.12s", m->content_id);
+    return hold_str_take(&name);
+}
+
 int hold_model_get_lora(const struct hold_model *m, struct hold_adapter *out,
                         struct hold_error *err) {
     *out = (struct hold_adapter){
@@ -223,7 +233,7 @@ int hold_model_get_lora(const struct hold_model *m, struct hold_adapter *out,
                       sizeof *out->pairs, "an adapter", err);
     out->pairs = pairs;
     out->base_hash = hold_strdup(m->content_id);
-    out->base_model = hold_strdup(m->path == NULL ? "" : m->path);
+    out->base_model = name_base(m);
     out->profile = json_incref(m->profile);
     if (rc == HOLD_OK && (out->base_hash == NULL || out->base_model == NULL))
         rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for an adapter");
@@ -303,8 +313,10 @@ static int merge_pair(struct hold_model *m, const struct hold_adapter *a,
 /* A merged model is another base: what is trained on it must not be laid over the bare one. */
 static void rename_merged(struct hold_model *m, const struct hold_adapter *a) {
     struct hold_hash h;
+    /* A folder of a merged model goes on as that model: chains have one name in both forms. */
+    const char *base = a->base_hash != NULL ? a->base_hash : m->content_id;
     hold_hash_init(&h);
-    hold_hash_add(&h, m->content_id, strlen(m->content_id));
+    hold_hash_add(&h, base, strlen(base));
     hold_hash_add(&h, &a->alpha, sizeof a->alpha);
     for (int64_t i = 0; i < a->n_pairs; i++) {
         const struct hold_lora_pair *p = &a->pairs[i];
@@ -313,13 +325,15 @@ static void rename_merged(struct hold_model *m, const struct hold_adapter *a) {
         hold_hash_add(&h, p->b, (size_t)(p->out * p->r) * sizeof *p->b);
     }
     hold_hash_end(&h, m->content_id);
+    m->merged_id[0] = '\0';
+    m->n_merged++;
 }
 
 int hold_model_merge(struct hold_model *m, const struct hold_adapter *a, const struct hold_ctx *ctx,
                      struct hold_error *err) {
     if (a->base_hash == NULL)
         hold_log(ctx, HOLD_WARN, "model", "the adapter names no base hash; accepted by its shapes");
-    else if (strcmp(a->base_hash, m->content_id) != 0)
+    else if (strcmp(a->base_hash, m->content_id) != 0 && strcmp(a->base_hash, m->merged_id) != 0)
         return hold_fail(err, HOLD_EFORMAT,
                          "adapter: it was trained on a base with hash %.12s, this "
                          "model's is %.12s",

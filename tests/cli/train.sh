@@ -27,6 +27,30 @@ expect 2 holdfast train --data rows.jsonl --max-steps 7 --save-steps 2 -o whole
 says "--overwrite"
 [ "$(cksum <whole/adapter_model.safetensors)" = "$sum" ] || fail "the result has changed"
 
+# An adapter trained over another, and one trained on the merged folder, load where they were made:
+# in memory and in the folder, with the same answers; neither passes for an adapter of the bare base.
+expect 0 holdfast train --data rows.jsonl --max-steps 2 --adapter whole -o second
+grep -q '"base_model_name_or_path": *".*+merged-[0-9a-f]\{12\}"' second/adapter_config.json ||
+    fail "second names the bare base: $(grep base_model second/adapter_config.json)"
+expect 0 holdfast model merge --adapter whole -o folded
+expect 0 holdfast generate --adapter whole,second --prompts prompts.jsonl --max-tokens 8 -o memory.jsonl
+expect 0 holdfast generate -m folded --adapter second --prompts prompts.jsonl --max-tokens 8 -o folder.jsonl
+cmp -s memory.jsonl folder.jsonl || fail "merged in memory and in a folder answer differently"
+expect 1 holdfast generate --adapter second --prompts prompts.jsonl
+says "was trained on a base with hash"
+expect 0 holdfast train -m folded --data rows.jsonl --max-steps 2 -o third
+grep -q '"base_model_name_or_path": *"[^"]*folded"' third/adapter_config.json ||
+    fail "third does not name the merged folder: $(grep base_model third/adapter_config.json)"
+expect 0 holdfast generate -m folded --adapter third --prompts prompts.jsonl --max-tokens 2
+expect 1 holdfast generate --adapter third --prompts prompts.jsonl
+# A chain goes on over the folder as it does in memory; a copy of the folder is still that model.
+expect 0 holdfast train --data rows.jsonl --max-steps 2 --adapter whole,second -o fourth
+expect 0 holdfast model convert folded -o moved
+expect 0 holdfast generate -m moved --adapter second,fourth --prompts prompts.jsonl --max-tokens 2
+echo '{"merged_id":"x"}' >moved/holdfast.json
+expect 1 holdfast generate -m moved --prompts prompts.jsonl
+says "moved/holdfast.json: merged_id: 'x' is no id"
+
 # Stopped by a signal, gone on with: the same bytes as without the stop.
 long='--data rows.jsonl --max-steps 1200 --save-steps 500 --threads 1'
 expect 0 holdfast train $long -o uncut
