@@ -1,4 +1,5 @@
 /* cmd_chat.c: `holdfast chat`: a conversation, the answer printed as it comes. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -34,11 +35,22 @@ struct chat {
     json_t *messages;
     int64_t answers;
     bool terminal; /* a person types */
+    bool screen;   /* a person reads */
 };
 
 static const char *const HELP =
-    "/reset forgets the conversation, /system TEXT sets the system message (and forgets), /quit "
-    "ends;\nCtrl-C stops an answer.\n";
+    "/reset forgets the conversation, /system TEXT sets the system message (and forgets),\n"
+    "/help shows this, /quit or Ctrl-D ends; Ctrl-C stops an answer;\n"
+    "\"\"\" stands before and behind a text of several lines.\n";
+static const char QUOTES[] = "\"\"\"";
+
+/* Ctrl-C at a terminal stops what is going on, not the program; SIGTERM and a pipe's end do. */
+static bool take_interrupt(struct chat *c) {
+    if (!c->terminal || *c->cli->ctx.stop != SIGINT)
+        return false;
+    hold_cli_forget_signal();
+    return true;
+}
 
 static int say(json_t *messages, const char *role, const char *text, struct hold_error *err) {
     json_t *content = hold_cli_json_text(text, strlen(text));
@@ -49,8 +61,16 @@ static int say(json_t *messages, const char *role, const char *text, struct hold
     return HOLD_OK;
 }
 
+/* On a screen an answer's control characters could do more than be read. */
 static int print_piece(void *user, const char *text, size_t n) {
-    (void)user;
+    const bool *screen = user;
+    if (*screen) {
+        for (size_t i = 0; i < n; i++) {
+            unsigned char x = (unsigned char)text[i];
+            putchar((x < 0x20 && x != '\n' && x != '\t') || x == 0x7f ? '?' : x);
+        }
+        return ferror(stdout) != 0 || fflush(stdout) != 0;
+    }
     return fwrite(text, 1, n, stdout) != n || fflush(stdout) != 0;
 }
 
@@ -78,7 +98,7 @@ static int answer(struct chat *c, struct hold_error *err) {
                        "the conversation has %zu tokens, the model takes %lld; /reset begins anew",
                        ids.len, (long long)c->m->shape.max_positions);
     if (rc == HOLD_OK)
-        rc = hold_generate_stream(c->m, &ids, &g, print_piece, NULL, &quiet, &out, err);
+        rc = hold_generate_stream(c->m, &ids, &g, print_piece, &c->screen, &quiet, &out, err);
     hold_ids_release(&ids);
     if (rc == HOLD_OK || rc == HOLD_EINTERRUPTED) {
         printf("\n");
@@ -89,10 +109,8 @@ static int answer(struct chat *c, struct hold_error *err) {
     hold_generated_free(&out, 1);
     if (ferror(stdout) != 0)
         return hold_fail(err, HOLD_EIO, "standard output: writing failed");
-    if (rc == HOLD_EINTERRUPTED && c->terminal) {
-        hold_cli_forget_signal();
+    if (rc == HOLD_EINTERRUPTED && take_interrupt(c))
         return HOLD_OK;
-    }
     if (rc == HOLD_EDATA || rc == HOLD_EUSAGE) {
         fprintf(stderr, "holdfast: %s\n", err->text);
         json_array_remove(c->messages, json_array_size(c->messages) - 1);
@@ -111,9 +129,54 @@ static int obey(struct chat *c, const char *line, bool *end, struct hold_error *
         return reset(c, line + strlen("/system") + (line[strlen("/system")] == ' '), err);
     else if (strcmp(line, "/help") == 0)
         fputs(HELP, stderr);
-    else
-        fprintf(stderr, "unknown command '%s'\n%s", line, HELP);
+    else {
+        char shown[128];
+        hold_visible(shown, sizeof shown, line);
+        fprintf(stderr, "unknown command '%s'\n%s", shown, HELP);
+    }
     return HOLD_OK;
+}
+
+/* The next line, or the next text between triple quotes, of which the quotes are cut off (*quoted).
+ * An interrupt drops what was begun. */
+static int next_text(struct chat *c, struct hold_lines *lines, struct hold_str *text, bool *quoted,
+                     bool *got, struct hold_error *err) {
+    struct hold_str line = HOLD_STR_INIT;
+    size_t n = strlen(QUOTES);
+    int rc = HOLD_OK;
+    hold_str_clear(text);
+    *quoted = false;
+    do {
+        if (c->terminal)
+            fputs(*quoted ? ". " : "> ", stderr);
+        rc = hold_lines_next(lines, &line, got, err);
+        if (rc == HOLD_EINTERRUPTED && take_interrupt(c)) {
+            fputs("\n/quit or Ctrl-D ends\n", stderr);
+            hold_str_clear(text);
+            *quoted = false;
+            *got = true;
+            rc = HOLD_OK;
+            continue;
+        }
+        if (rc < 0 || !*got)
+            break;
+        const char *part = hold_str_text(&line);
+        if (*quoted) {
+            hold_str_add_char(text, '\n');
+        } else if (hold_starts(part, QUOTES)) {
+            *quoted = true;
+            part += n;
+        }
+        hold_str_add(text, part);
+        if (!*quoted)
+            break;
+    } while (!*quoted || text->len < n || !hold_ends(hold_str_text(text), QUOTES));
+    if (*quoted && hold_ends(hold_str_text(text), QUOTES))
+        hold_str_cut(text, text->len - n);
+    *got = *got || text->len > 0; /* the input may end inside quotes */
+    (void)take_interrupt(c);      /* one that came while the line was on its way */
+    hold_str_release(&line);
+    return rc < 0 ? rc : hold_str_check(text, err);
 }
 
 static int talk(struct chat *c, struct hold_lines *lines, struct hold_error *err) {
@@ -121,15 +184,14 @@ static int talk(struct chat *c, struct hold_lines *lines, struct hold_error *err
     bool got = true, end = false;
     int rc = reset(c, c->o->system, err);
     while (rc == HOLD_OK && !end) {
-        if (c->terminal)
-            fputs("> ", stderr);
-        rc = hold_lines_next(lines, &line, &got, err);
+        bool quoted = false;
+        rc = next_text(c, lines, &line, &quoted, &got, err);
         if (rc < 0 || !got)
             break;
         const char *text = hold_str_text(&line);
-        if (text[strspn(text, " \t\r")] == '\0')
+        if (text[strspn(text, " \t\r\n")] == '\0')
             continue;
-        if (text[0] == '/') {
+        if (text[0] == '/' && !quoted) {
             rc = obey(c, text, &end, err);
             continue;
         }
@@ -149,7 +211,8 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     (void)args;
     struct hold_device *device = NULL;
     struct hold_model model = {0};
-    struct chat c = {.cli = cli, .o = o, .m = &model, .terminal = isatty(STDIN_FILENO) == 1};
+    struct chat c = {.cli = cli, .o = o, .m = &model, .terminal = isatty(STDIN_FILENO) == 1,
+                     .screen = isatty(STDOUT_FILENO) == 1};
     void *lines = NULL;
     int rc = hold_cli_device(cli, &device, err);
     if (rc == HOLD_OK)

@@ -49,6 +49,19 @@ cmp -s one.jsonl two.jsonl || fail "the same seed gave other answers"
 printf '/help\nhello\n/reset\n/quit\nnever read\n' >talk
 holdfast chat --max-tokens 4 --temperature 0 <talk >"$scratch/out" 2>"$scratch/err" || fail "chat"
 says "/reset forgets"
+# several lines are one message; a slash inside is no command; the end of the input closes them
+printf '"""one\n/quit\n"""\n/wat\n' | holdfast chat --max-tokens 2 --temperature 0 >"$scratch/out" 2>"$scratch/err"
+says "unknown command '/wat'"
+[ "$(wc -l <"$scratch/out")" -ge 1 ] || fail "a text of several lines has no answer"
+printf '"""one\ntwo' | holdfast chat --max-tokens 2 >"$scratch/out" 2>"$scratch/err" || fail "open quotes"
+[ -s "$scratch/out" ] || fail "open quotes at the end have no answer"
+# a person at a terminal: Ctrl-C at the prompt tells how to end, Ctrl-D ends
+if command -v script >/dev/null; then
+    (sleep 1; printf 'half a li'; sleep 0.3; printf '\003'; sleep 0.3; printf '\004'; sleep 0.3) |
+        script -qec 'holdfast chat --max-tokens 4; echo ended with $?' /dev/null >"$scratch/out"
+    prints "/quit or Ctrl-D ends"
+    prints "ended with 0"
+fi
 
 # data
 expect 0 holdfast data check rows.jsonl -m smollm2-135m-instruct
