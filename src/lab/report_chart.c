@@ -154,7 +154,6 @@ static void draw_axes(const struct scatter *s, struct hold_str *out) {
                   (f->top + bottom) / 2);
     hold_svg_text(out, "name", 0, 0, "middle", "\xE2\x86\x90 harmful score (less is safer)");
     hold_str_add(out, "</g>\n");
-    hold_svg_text(out, "hint", right - 8, bottom - 8, "end", "safe and useful");
     out->out_of_memory |= text.out_of_memory;
     hold_str_release(&text);
 }
@@ -180,6 +179,9 @@ static void draw_points(const struct scatter *s, struct hold_str *out) {
     for (size_t i = 0; i < s->n && i < MOST_LABELS; i++)
         if (s->label[i].leader)
             draw_leader(&s->label[i], out);
+    /* Over lines, whose strokes its halo cuts, and under marks. */
+    hold_svg_text(out, "hint", s->f->width - s->f->right - 8, s->f->height - s->f->bottom - 8, "end",
+                  "safe and useful");
     for (size_t i = 0; i < s->n; i++) {
         const struct point *p = &s->point[i];
         hold_str_clear(&text);

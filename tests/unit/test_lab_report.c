@@ -200,6 +200,18 @@ static void test_files(void **state) {
     /* Align curves of one stage are drawn once: two alignments, six tunings, loss and probe. */
     assert_int_equal(count(html, "class=\"small-chart\""), 2 * (2 + 6));
     assert_int_equal(count(html, "<svg class=\"bar\""), 8 * 3);
+    /* The corner's name stands over the chart's lines, which would strike it. */
+    const char *hint = strstr(html, "class=\"hint\""), *line = strstr(html, "class=\"interval ");
+    const char *end = strstr(html, "</svg>");
+    assert_non_null(hint);
+    assert_non_null(line);
+    assert_true(hint < end);
+    for (const char *p = line; p != NULL && p < end; p = strstr(p + 1, "<line "))
+        assert_true(p < hint);
+    /* Samples that are closed on the screen are open on paper. */
+    const char *print = strstr(html, "@media print{");
+    assert_non_null(print);
+    assert_non_null(strstr(print, "details:has(table)::details-content{content-visibility:visible"));
     /* Each drawing says what it is. */
     assert_int_equal(count(html, "role=\"img\""), count(html, "aria-labelledby=\"chart-") +
                                                       count(html, "aria-labelledby=\"loss-") +
