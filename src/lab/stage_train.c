@@ -198,16 +198,16 @@ static int check_room(const struct task *t, const struct hold_train_input *input
     int64_t need = hold_current_memory() + step + vectors, limit = hold_memory_limit();
     if (limit > 0 && need > limit)
         return hold_fail(err, HOLD_ENOMEMORY,
-                         "%s needs about %.2f GB of memory, this process may use %.2f GB; lower "
+                         "%s needs about %.0f MB of memory, this process may use %.0f MB; lower "
                          "micro_batch_tokens, max_length or lora_r",
-                         t->n->name, (double)need / 1e9, (double)limit / 1e9);
+                         t->n->name, (double)need / 1e6, (double)limit / 1e6);
     const char *dir = hold_store_path(t->p->lab->store);
     int64_t disk = vectors * KEPT_CHECKPOINTS;
     int64_t free_bytes = (int64_t)hold_disk_free(dir);
     if (free_bytes > 0 && disk > free_bytes)
         return hold_fail(err, HOLD_ENOSPACE,
-                         "%s: %s needs about %.2f GB for checkpoints, %.2f GB are free", dir,
-                         t->n->name, (double)disk / 1e9, (double)free_bytes / 1e9);
+                         "%s: %s needs about %.1f MB for checkpoints, %.1f MB are free", dir,
+                         t->n->name, (double)disk / 1e6, (double)free_bytes / 1e6);
     return HOLD_OK;
 }
 

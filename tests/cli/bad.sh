@@ -117,6 +117,19 @@ for command in '--version' '--help' 'list' 'train --help' 'tokenize rows.jsonl';
     says "standard output"
 done
 
+# a file may not grow: a failed write, not a killed program, and nothing left
+for words in 'model convert smollm2-135m-instruct -o big' 'logits --ids ids.jsonl -o big.safetensors' \
+    'train --data rows.jsonl --max-steps 1 -o big'; do
+    (
+        ulimit -f 4
+        expect 1 holdfast $words
+        says "too large"
+        exit $failures
+    ) || failures=$((failures + 1))
+    case $words in train*) ;; *) [ -e big ] || [ -e big.safetensors ] && fail "'$words' left files" ;; esac
+done
+rm -rf big big.safetensors
+
 # data check tells every bad row
 printf '{"prompt":"a","completion":"b"}\n{"messages":[{"role":"asistant","content":"x"}]}\n{\n' >mixed.jsonl
 expect 1 holdfast data check mixed.jsonl
