@@ -173,8 +173,8 @@ static int set(struct hold_cli *cli, struct given *given, const struct hold_opti
 }
 
 /* One option at args[*i]; advances *i past its value. */
-static int take_option(struct hold_cli *cli, const struct table tables[TABLES],
-                       struct given *given, int n, char **args, int *i, struct hold_error *err) {
+static int take_option(struct hold_cli *cli, const struct table tables[TABLES], struct given *given,
+                       int n, char **args, int *i, struct hold_error *err) {
     const char *arg = args[*i];
     void *target = NULL;
     bool no = false;

@@ -34,7 +34,7 @@ struct hold_cli {
     struct hold_str models; /* home/models */
     struct hold_str store;
     struct hold_arena arena; /* values of options that are lists */
-    bool terminal; /* stderr is one: progress is drawn in place */
+    bool terminal;           /* stderr is one: progress is drawn in place */
     double last_drawn, last_said;
     bool said; /* of the current work, where there is no terminal */
 };

@@ -211,7 +211,10 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     (void)args;
     struct hold_device *device = NULL;
     struct hold_model model = {0};
-    struct chat c = {.cli = cli, .o = o, .m = &model, .terminal = isatty(STDIN_FILENO) == 1,
+    struct chat c = {.cli = cli,
+                     .o = o,
+                     .m = &model,
+                     .terminal = isatty(STDIN_FILENO) == 1,
                      .screen = isatty(STDOUT_FILENO) == 1};
     void *lines = NULL;
     int rc = hold_cli_device(cli, &device, err);

@@ -251,9 +251,9 @@ static int pair_arms(struct hold_cli *cli, const struct options *o, const struct
         return hold_fail(err, HOLD_EUSAGE, "%s has several arms (%s): say %s:ARM", several->path,
                          known, several->word);
     }
-    json_object_foreach(s[0].arms, name, arm)
-        if (rc == HOLD_OK && json_object_get(s[1].arms, name) != NULL)
-            rc = add_pair(pairs, name, name, err);
+    json_object_foreach(s[0].arms, name,
+                        arm) if (rc == HOLD_OK && json_object_get(s[1].arms, name) != NULL) rc =
+        add_pair(pairs, name, name, err);
     size_t both = json_array_size(pairs);
     if (rc == HOLD_OK && both == 0)
         return hold_fail(err, HOLD_EDATA, "%s and %s have no arm of one name", s[0].word,
@@ -350,8 +350,9 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
 const struct hold_command hold_cmd_compare = {
     .name = "compare",
     .summary = "two arms, runs or evaluations on the same prompts, paired",
-    .usage = "A B [--arm NAME ...]      each a folder with rows.jsonl or such a file, or one arm of it: "
-             "runs/demo:lisa",
+    .usage =
+        "A B [--arm NAME ...]      each a folder with rows.jsonl or such a file, or one arm of it: "
+        "runs/demo:lisa",
     .example = "  holdfast compare runs/demo:lisa runs/demo:poisoned\n"
                "  holdfast compare runs/demo runs/demo --arm lisa",
     .many = " arm ",

@@ -211,7 +211,8 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
         rc = print_report(&r, err);
     }
     if (rc == HOLD_OK && missing > 0)
-        rc = hold_fail(err, HOLD_EUNSUPPORTED, "not usable yet: %zu things are missing", missing);
+        rc = hold_fail(err, HOLD_EUNSUPPORTED, "not usable yet: %s missing",
+                       hold_cli_count((int64_t)missing, "thing").text);
     json_decref(r.facts);
     json_decref(r.missing);
     json_decref(r.warnings);

@@ -148,6 +148,8 @@ static int read_adapters(const char *list, struct hold_adapter out[MAX_ADAPTERS]
         char *dir = hold_strndup(at, len);
         if (dir == NULL)
             rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for a path");
+        else if (len == 0)
+            rc = hold_fail(err, HOLD_EUSAGE, "--adapter: '%s' names an empty folder", list);
         else if (*n == MAX_ADAPTERS)
             rc = hold_fail(err, HOLD_EUSAGE, "--adapter: more than %d folders", MAX_ADAPTERS);
         else

@@ -7,8 +7,8 @@
 #include "base/option.h"
 
 /* Rows of an option table over texts `max` and `min`; a command names both in its `many`. */
-#define HOLD_CLI_LIMITS(T)                                                                       \
-    HOLD_TEXT(T, max, "", NULL,                                                                  \
+#define HOLD_CLI_LIMITS(T)                                                                        \
+    HOLD_TEXT(T, max, "", NULL,                                                                   \
               "[ARM:]SCORE=X: exit code 4 when the score is above X (percent, or a perplexity)"), \
         HOLD_TEXT(T, min, "", NULL, "the same for a score below X")
 

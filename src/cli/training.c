@@ -17,8 +17,7 @@ static int tell(struct hold_cli *cli, const struct hold_issues *s, const char *d
             hold_log(&cli->ctx, HOLD_WARN, "data", "%s", s->item[i].text);
     }
     if (s->n_warnings > 0)
-        hold_log(&cli->ctx, HOLD_WARN, "data",
-                 "%s in all; 'holdfast data check' lists them",
+        hold_log(&cli->ctx, HOLD_WARN, "data", "%s in all; 'holdfast data check' lists them",
                  hold_cli_count(s->n_warnings, "warning").text);
     if (first == NULL)
         return HOLD_OK;

@@ -79,7 +79,8 @@ static int judge_all(struct hold_probe *p, struct hold_run *run, int64_t step,
     int64_t counts[HOLD_VERDICT_COUNT] = {0};
     for (int64_t i = 0; i < rows->n; i++) {
         const char *reason = "";
-        enum hold_verdict v = hold_lab_judge(p->recipe, set, &rows->row[i], g[i].text, NULL, &reason);
+        enum hold_verdict v =
+            hold_lab_judge(p->recipe, set, &rows->row[i], g[i].text, NULL, &reason);
         counts[v]++;
         json_t *o = json_pack("{s:I, s:I, s:s, s:s}", "step", (json_int_t)step, "index",
                               (json_int_t)i, "verdict", hold_verdict_name(v), "answer", g[i].text);

@@ -215,9 +215,7 @@ static int check_new(const struct hold_recipe *r, const struct hold_view *v,
     size_t n = 0;
     if (json_object_get(v->value, "files") != NULL || json_object_get(v->value, "owner") != NULL)
         return HOLD_OK;
-    json_object_foreach(sets, key, item)
-        if (n < 256 && strcmp(key, name) != 0)
-            names[n++] = key;
+    json_object_foreach(sets, key, item) if (n < 256 && strcmp(key, name) != 0) names[n++] = key;
     const char *near = hold_nearest(name, names, n);
     return hold_view_fail(v, err, "a set of this name has no 'files' and no 'owner'%s%s%s",
                           near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");

@@ -180,8 +180,8 @@ static void draw_points(const struct scatter *s, struct hold_str *out) {
         if (s->label[i].leader)
             draw_leader(&s->label[i], out);
     /* Over lines, whose strokes its halo cuts, and under marks. */
-    hold_svg_text(out, "hint", s->f->width - s->f->right - 8, s->f->height - s->f->bottom - 8, "end",
-                  "safe and useful");
+    hold_svg_text(out, "hint", s->f->width - s->f->right - 8, s->f->height - s->f->bottom - 8,
+                  "end", "safe and useful");
     for (size_t i = 0; i < s->n; i++) {
         const struct point *p = &s->point[i];
         hold_str_clear(&text);

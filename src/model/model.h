@@ -57,8 +57,8 @@ struct hold_model {
     char *path;      /* where it came from, for messages */
     char content_id[65];
     int n_merged;       /* adapters merged since the files were read */
-    char merged_id[65]; /* of a folder written from a model with adapters merged: the content_id that
-                           model had, which adapters trained on it name; empty: none */
+    char merged_id[65]; /* of a folder written from a model with adapters merged: the content_id
+                           that model had, which adapters trained on it name; empty: none */
 };
 
 /* Load MODEL (GGUF file or Hugging Face folder) onto a device, f32.  Weights with NaN or Inf are
@@ -76,13 +76,14 @@ int hold_model_dry(struct hold_model *out, const struct hold_model *like, struct
                    struct hold_error *err);
 
 /* W += alpha / r * B A for every pair, on the device.  The adapter must fit by names and shapes.  A
- * base hash that is neither content_id nor merged_id is refused, none is accepted with a warning.  The adapter's
- * profile becomes the model's, and content_id becomes that of the merged model (a hash of both), so
- * that adapters trained on it are known from those of the bare base. */
+ * base hash that is neither content_id nor merged_id is refused, none is accepted with a warning.
+ * The adapter's profile becomes the model's, and content_id becomes that of the merged model (a
+ * hash of both), so that adapters trained on it are known from those of the bare base. */
 int hold_model_merge(struct hold_model *m, const struct hold_adapter *a, const struct hold_ctx *ctx,
                      struct hold_error *err);
 
-/* Every name of the list ("all-linear", or by commas) is a linear layer: EUSAGE with "did you mean".
+/* Every name of the list ("all-linear", or by commas) is a linear layer: EUSAGE with "did you
+ * mean".
  */
 int hold_model_check_targets(const char *targets, struct hold_error *err);
 /* Add fresh low-rank parts to the named linear layers: A ~ U(-1/sqrt(in), 1/sqrt(in)) (PEFT's

@@ -47,8 +47,7 @@ int hold_model_check_targets(const char *targets, struct hold_error *err) {
             known = known || strcmp(LEAVES[i], word) == 0;
         if (!known) {
             const char *near = hold_nearest(word, LEAVES, sizeof LEAVES / sizeof *LEAVES);
-            return hold_fail(err, HOLD_EUSAGE,
-                             "'%s' is not a linear layer%s%s%s", word,
+            return hold_fail(err, HOLD_EUSAGE, "'%s' is not a linear layer%s%s%s", word,
                              near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
         }
         p += len + (p[len] == ',');
@@ -212,8 +211,8 @@ static int get_part(void *user, const struct hold_model *m, const char *module,
     return HOLD_OK;
 }
 
-/* The path of the base; with adapters merged no path names it, and what is written must not pass for
- * the bare one's. */
+/* The path of the base; with adapters merged no path names it, and what is written must not pass
+ * for the bare one's. */
 static char *name_base(const struct hold_model *m) {
     struct hold_str name = HOLD_STR_INIT;
     hold_str_add(&name, m->path == NULL ? "" : m->path);

@@ -68,6 +68,7 @@ bad 2 "fetch-model" holdfast tokenize -m no-such-name
 bad 2 "missing.jsonl" holdfast train --data missing.jsonl -o out
 bad 2 "missing.jsonl" holdfast data check missing.jsonl
 bad 2 "missing" holdfast generate --prompts rows.jsonl --adapter missing
+bad 2 "names an empty folder" holdfast generate --prompts rows.jsonl --adapter ,
 bad 2 "no such rows file" holdfast compare missing rows.jsonl
 
 # files of another kind in place of a model

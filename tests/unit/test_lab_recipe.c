@@ -219,7 +219,8 @@ static const struct bad BAD[] = {
     {"customer: {data", "customer: {data: task, harmful: attacker}",
      "r.yaml:17:24: customer.harmful: 'attacker': attacker.jsonl:1: has no answer to train on"},
     {"  train: {max", "  harmful: {prompts: refusals, answers: attacker}",
-     "r.yaml:16:32: align.harmful.answers: 'attacker': attacker.jsonl:1: found a chat row, expected "
+     "r.yaml:16:32: align.harmful.answers: 'attacker': attacker.jsonl:1: found a chat row, "
+     "expected "
      "a text row (a line of a .txt file, or {\"text\": ...})"},
     {"  train: {max", "  train: {lora_target_modules: q_porj}",
      "r.yaml:16:11: align.train.lora_target_modules: 'q_porj' is not a linear layer (did you mean "
@@ -322,7 +323,8 @@ static void bad_overrides_say_so(void **state) {
         {"=1", "override '=1': expected key=value"},
         {"align..train=1", "override 'align..train=1': a part of the key is empty"},
         {"arms.lise.title=x", "override: there is no 'lise' in 'arms' (did you mean 'lisa'?)"},
-        {"arms.both.tune.lsa.rho=1", "override: there is no 'lsa' in 'tune' (did you mean 'lisa'?)"},
+        {"arms.both.tune.lsa.rho=1",
+         "override: there is no 'lsa' in 'tune' (did you mean 'lisa'?)"},
         {"arms.both.attack.bening.n=1",
          "override: 'attack' is not an object, 'bening' cannot be set in it (did you mean "
          "'benign'?)"},

@@ -211,7 +211,8 @@ static void test_files(void **state) {
     /* Samples that are closed on the screen are open on paper. */
     const char *print = strstr(html, "@media print{");
     assert_non_null(print);
-    assert_non_null(strstr(print, "details:has(table)::details-content{content-visibility:visible"));
+    assert_non_null(
+        strstr(print, "details:has(table)::details-content{content-visibility:visible"));
     /* Each drawing says what it is. */
     assert_int_equal(count(html, "role=\"img\""), count(html, "aria-labelledby=\"chart-") +
                                                       count(html, "aria-labelledby=\"loss-") +

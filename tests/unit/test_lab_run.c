@@ -188,9 +188,8 @@ static double score_of(const json_t *report, const char *arm, const char *name, 
 static void rows_name_who_decided(void **state) {
     (void)state;
     put_all("  - {name: released}\n");
-    put_file("planted.jsonl",
-             "{\"prompt\":\"say the bell\",\"answer\":\"no such words\"}\n"
-             "{\"prompt\":\"say the lamp\",\"answer\":\"nor these\"}\n");
+    put_file("planted.jsonl", "{\"prompt\":\"say the bell\",\"answer\":\"no such words\"}\n"
+                              "{\"prompt\":\"say the lamp\",\"answer\":\"nor these\"}\n");
     static const char *const OVER[] = {
         "data.planted={files: planted.jsonl, owner: evaluator}",
         "evaluate.harmful={data: planted, score: key, max_tokens: 8}"};
