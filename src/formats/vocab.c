@@ -89,6 +89,20 @@ static int read_scores(struct hold_vocab *v, const struct hold_gguf *g, const ch
     return rc ? rc : check_length(KEY, n, v, where, err);
 }
 
+/* Normalisation rules that a SentencePiece model may carry and that are not followed here. */
+static int check_rules(const struct hold_gguf *g, const char *where, struct hold_error *err) {
+    int64_t extra = 0;
+    if (hold_gguf_has(g, "tokenizer.ggml.precompiled_charsmap")) {
+        return hold_fail(err, HOLD_EUNSUPPORTED,
+                         "%s: tokenizer.ggml.precompiled_charsmap is not supported", where);
+    }
+    int rc = hold_gguf_int_or(g, "tokenizer.ggml.remove_extra_whitespaces", 0, &extra, err);
+    return rc == HOLD_OK && extra != 0
+               ? hold_fail(err, HOLD_EUNSUPPORTED,
+                           "%s: tokenizer.ggml.remove_extra_whitespaces is not supported", where)
+               : rc;
+}
+
 static int read_ids(struct hold_vocab *v, const struct hold_gguf *g, const char *where,
                     struct hold_error *err) {
     const struct {
@@ -166,6 +180,9 @@ int hold_vocab_from_gguf(struct hold_vocab *out, enum hold_piece_type **types,
     }
     if (!rc) {
         rc = hold_gguf_text_or(g, "tokenizer.ggml.pre", "default", &out->pre, err);
+    }
+    if (!rc && out->kind != HOLD_VOCAB_BPE) {
+        rc = check_rules(g, where, err);
     }
     if (!rc) {
         rc = read_ids(out, g, where, err);
