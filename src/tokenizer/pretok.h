@@ -50,8 +50,9 @@ struct hold_scanner {
 const struct hold_scanner *hold_scanner_find(const char *pattern);
 
 /* PCRE2 (pretok_regex.c).  Only syntax that means the same in Oniguruma is taken; patterns that can
- * match nothing are refused.  Their \p classes are those of the PCRE2 at hand (Unicode 14 in
- * Debian 12): characters assigned later may be cut otherwise than `tokenizers` does. */
+ * match nothing are refused.  \p{L} and \p{N} are those of Unicode 16; other \p classes are
+ * those of the PCRE2 at hand (Unicode 14 in Debian 12): characters assigned later may be cut
+ * otherwise than `tokenizers` does. */
 struct hold_regex;
 int hold_regex_new(struct hold_regex **out, const char *pattern, const char *where,
                    struct hold_error *err);

@@ -324,7 +324,7 @@ bool hold_tokenizer_adds_eos(const struct hold_tokenizer *t) {
 }
 
 bool hold_tokenizer_is_control(const struct hold_tokenizer *t, int32_t id) {
-    return id >= 0 && id < t->n && t->types[id] == HOLD_PIECE_CONTROL;
+    return id >= 0 && id < t->n && t->types[id] == HOLD_PIECE_CONTROL && id != t->unk;
 }
 
 /* Id of a piece of a byte-level vocabulary, by its text in the byte alphabet. */

@@ -38,8 +38,8 @@ struct hold_vocab {
     int32_t n_merges;
     const char *const *merges;     /* "left right"; BPE, and SPM without scores */
     const char *pre;               /* pre-tokenizer by GGUF name ("smollm", "gpt-2", "llama-bpe",
-                                      "qwen2", "mpt" ...; NULL or "default": gpt-2). "qwen2" also
-                                      normalises to NFC, as Qwen's own tokenizers do */
+                                      "qwen2", "mpt" ...; NULL or "default": gpt-2). "qwen2" and
+                                      "mpt" also normalise to NFC, as their own tokenizers do */
     const json_t *pre_json;        /* tokenizer.json's "pre_tokenizer", or NULL; borrowed */
     const json_t *normalizer_json; /* tokenizer.json's "normalizer", or NULL; borrowed */
     bool ignore_merges;            /* whole pre-token in the vocabulary wins (Llama 3) */
@@ -100,6 +100,7 @@ int32_t hold_tokenizer_eos(const struct hold_tokenizer *t);
 /* Does the vocabulary ask for BOS before, EOS after a text on its own? */
 bool hold_tokenizer_adds_bos(const struct hold_tokenizer *t);
 bool hold_tokenizer_adds_eos(const struct hold_tokenizer *t);
+/* A piece that no plain text becomes; so not the one for what the vocabulary lacks. */
 bool hold_tokenizer_is_control(const struct hold_tokenizer *t, int32_t id);
 /* Id of a piece by its exact text ("<|im_end|>"), -1 when there is none. */
 int32_t hold_tokenizer_find(const struct hold_tokenizer *t, const char *piece);

@@ -20,7 +20,7 @@ struct hold_unigram_piece {
     int32_t id;
     double score; /* log probability, finite */
 };
-enum { HOLD_UNIGRAM_PIECE_MAX = 512 };
+enum { HOLD_UNIGRAM_PIECE_MAX = 256 };
 
 /* Copies what it needs. */
 int hold_unigram_new(struct hold_unigram **out, const struct hold_unigram_piece *pieces, size_t n,

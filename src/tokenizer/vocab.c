@@ -259,11 +259,12 @@ static int build_rules(struct hold_tokenizer *t, const struct hold_vocab *v,
         return rc;
     }
     t->chars = !hold_pretok_is_bytes(t->pretok);
-    /* Qwen's own tokenizers normalise; a GGUF file has no place to say so. */
-    bool qwen = !json && !t->chars && v->pre != NULL &&
-                (strcmp(v->pre, "qwen2") == 0 || strcmp(v->pre, "deepseek-r1-qwen") == 0);
-    if (qwen) {
-        rc = hold_normalizer_add(t->normalizer, HOLD_NORMALIZE_NFC, NULL, NULL, "qwen2", err);
+    /* The own tokenizers of these normalise; a GGUF file has no place to say so. */
+    bool nfc = !json && !t->chars && v->pre != NULL &&
+               (strcmp(v->pre, "qwen2") == 0 || strcmp(v->pre, "deepseek-r1-qwen") == 0 ||
+                strcmp(v->pre, "mpt") == 0);
+    if (nfc) {
+        rc = hold_normalizer_add(t->normalizer, HOLD_NORMALIZE_NFC, NULL, NULL, v->pre, err);
     }
     if (rc == HOLD_OK && v->add_space_prefix) {
         rc = hold_normalizer_add(t->normalizer, HOLD_NORMALIZE_PREPEND, NULL, HOLD_BLANK,

@@ -1,7 +1,7 @@
 /* test_template_golden.c: templates rendered as jinja2 does, set up as in `transformers`.
  *
  * Replays tests/golden/tokenizer/templates.jsonl, or the file given as argument (a longer one by
- * make_templates.py --count N --out FILE). */
+ * make_templates.py --count N --out FILE) with the templates of a second argument's folder. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,15 +17,16 @@
 
 enum { NOW = 1764000000 };
 static const char *golden = HOLD_SOURCE_DIR "/tests/golden/tokenizer/templates.jsonl";
+static const char *templates = HOLD_SOURCE_DIR "/tests/golden/tokenizer/templates";
 
 static struct hold_template *load(const char *name) {
     struct hold_error err = {0};
     struct hold_str path = HOLD_STR_INIT, source = HOLD_STR_INIT;
     struct hold_template *t = NULL;
-    hold_str_addf(&path, "%s/tests/golden/tokenizer/templates/%s", HOLD_SOURCE_DIR, name);
+    hold_str_addf(&path, "%s/%s", templates, name);
     if (hold_file_read(hold_str_text(&path), 0, &source, &err) != HOLD_OK ||
         hold_template_new(&t, hold_str_text(&source), name, &err) != HOLD_OK) {
-        fail_msg("%s", err.text);
+        print_message("%s\n", err.text);
     }
     hold_str_release(&path);
     hold_str_release(&source);
@@ -76,7 +77,7 @@ static void renders_as_jinja2(void **state) {
     struct hold_error err = {0};
     struct hold_str all = HOLD_STR_INIT;
     struct hold_template *t = NULL;
-    char name[64] = "";
+    char name[256] = "";
     long line = 0, wrong = 0;
     if (hold_file_read(golden, 0, &all, &err) != HOLD_OK) {
         fail_msg("%s", err.text);
@@ -93,7 +94,7 @@ static void renders_as_jinja2(void **state) {
             t = load(wanted);
             snprintf(name, sizeof name, "%s", wanted);
         }
-        wrong += replay(t, row, line) ? 0 : 1;
+        wrong += t != NULL && replay(t, row, line) ? 0 : 1;
         json_decref(row);
     }
     hold_template_free(t);
@@ -107,6 +108,9 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(renders_as_jinja2)};
     if (argc > 1) {
         golden = argv[1];
+    }
+    if (argc > 2) {
+        templates = argv[2];
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,7 +130,7 @@ def gguf_of(model, path):
 
 def peer(model):
     """The peer of a GGUF file or a tokenizer.json."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
     if model.endswith(".json"):
         with open(model, encoding="utf-8") as f:
             spec = json.load(f)
@@ -150,6 +150,8 @@ def peer(model):
     merges = [tuple(m.split(" ")) for m in fields["tokenizer.ggml.merges"].contents()]
     tokenizer = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)}, merges))
     tokenizer.pre_tokenizer = pre_tokenizer(fields["tokenizer.ggml.pre"].contents())
+    if fields["tokenizer.ggml.pre"].contents() in ("mpt", "qwen2"):
+        tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_tokens([AddedToken(p, normalized=False) for p, t in zip(pieces, types) if t == 4])
     tokenizer.add_special_tokens([AddedToken(p, normalized=False) for p, t in zip(pieces, types) if t == 3])

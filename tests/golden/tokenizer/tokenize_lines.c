@@ -1,5 +1,5 @@
-/* tokenize_lines.c: the driver of compare_lines.py: JSON strings to ids with a tokenizer alone, be it
- * a GGUF file without tensors or a tokenizer.json.
+/* tokenize_lines.c: the driver of compare_lines.py: JSON strings to ids with a tokenizer alone, be
+ * it a GGUF file without tensors or a tokenizer.json.
  *
  * tokenize_lines FILE [special | decode | time] < LINES
  */
