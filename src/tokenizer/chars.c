@@ -201,3 +201,31 @@ int hold_chars_unigram(struct hold_tokenizer *t, const struct hold_vocab *v,
     hold_free(pieces);
     return rc;
 }
+
+static int by_rank(const void *a, const void *b) {
+    const struct hold_merge *x = a, *y = b;
+    return x->rank != y->rank   ? (x->rank > y->rank) - (x->rank < y->rank)
+           : x->left != y->left ? (x->left > y->left) - (x->left < y->left)
+                                : (x->right > y->right) - (x->right < y->right);
+}
+
+int hold_tokenizer_merges(const struct hold_tokenizer *t, struct hold_merge **out, size_t *n,
+                          struct hold_error *err) {
+    size_t slots = t->pairs.slots != NULL ? t->pairs.mask + 1 : 0;
+    *n = 0;
+    for (size_t i = 0; i < slots; i++) {
+        *n += t->pairs.slots[i].key != UINT64_MAX;
+    }
+    int rc = hold_new((void **)out, *n + 1, sizeof **out, "merges", err);
+    for (size_t i = 0, k = 0; rc == HOLD_OK && i < slots; i++) {
+        const struct hold_pair *p = &t->pairs.slots[i];
+        if (p->key != UINT64_MAX) {
+            (*out)[k++] = (struct hold_merge){p->rank, (int32_t)(p->key >> 32),
+                                              (int32_t)(p->key & UINT32_MAX)};
+        }
+    }
+    if (rc == HOLD_OK) {
+        qsort(*out, *n, sizeof **out, by_rank);
+    }
+    return rc;
+}

@@ -106,6 +106,13 @@ bool hold_tokenizer_is_control(const struct hold_tokenizer *t, int32_t id);
 int32_t hold_tokenizer_find(const struct hold_tokenizer *t, const char *piece);
 const char *hold_tokenizer_piece(const struct hold_tokenizer *t,
                                  int32_t id); /* borrowed, NULL out of range */
+/* The merges, the earliest first: two pieces that become one.  Of a vocabulary of scores these are
+ * what the scores mean.  The caller frees *out. */
+struct hold_merge {
+    int32_t rank, left, right;
+};
+int hold_tokenizer_merges(const struct hold_tokenizer *t, struct hold_merge **out, size_t *n,
+                          struct hold_error *err);
 /* True when text contains a special token's text (a data warning). */
 bool hold_tokenizer_has_special_text(const struct hold_tokenizer *t, const char *text, size_t n);
 /* SHA-256 over pieces, types, merges and rules: part of stage specs. */

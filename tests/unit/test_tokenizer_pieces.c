@@ -13,6 +13,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "formats/vocab.h"
 #include "tokenizer/tokenizer.h"
 
 #define DIR HOLD_SOURCE_DIR "/tests/golden/tokenizer/"
@@ -182,6 +183,52 @@ static void unigram_takes_the_best_row(void **state) {
     IDS(t, "xya", false, blank, BYTES + 'x', BYTES + 'y', a);
     hold_tokenizer_free(t);
     (void)ab;
+}
+
+/* Written as tokenizer.json, read again: the same ids. */
+static void written_as_json(void **state) {
+    (void)state;
+    static const char *const TEXTS[] = {"ab a aab",  "<us er>b", "  b\xC3\xA9", "aaaa <s>",
+                                        "<s>a</s>b", "",         "baba ab aba"};
+    for (int prefix = 0; prefix < 2; prefix++) {
+        struct pieces p;
+        struct hold_error err = {0};
+        struct hold_tokenizer *back = NULL;
+        json_t *json = NULL;
+        start(&p, HOLD_VOCAB_SPM);
+        p.v.add_space_prefix = prefix == 1;
+        add(&p, BLANK, -9), add(&p, "a", -9.5F), add(&p, "b", -10);
+        add(&p, "ab", -1), add(&p, BLANK "a", -2), add(&p, BLANK "ab", -3), add(&p, "aa", -4);
+        struct hold_tokenizer *t = made(&p);
+        assert_int_equal(hold_vocab_to_json(&json, &p.v, "x.gguf", &err), HOLD_OK);
+        if (hold_tokenizer_from_json(&back, json, NULL, "tokenizer.json", &err) != HOLD_OK) {
+            fail_msg("%s", err.text);
+        }
+        for (size_t i = 0; i < sizeof TEXTS / sizeof TEXTS[0]; i++) {
+            struct hold_ids ids = {0};
+            struct hold_str one = HOLD_STR_INIT, two = HOLD_STR_INIT;
+            /* After <us er> tokenizers prepends a blank, SentencePiece does not. */
+            if (prefix == 1 && TEXTS[i][0] == '<' && TEXTS[i][1] == 'u') {
+                continue;
+            }
+            for (int special = 0; special < 2; special++) {
+                ids.len = 0;
+                assert_int_equal(
+                    hold_tokenizer_encode(t, TEXTS[i], strlen(TEXTS[i]), special == 1, &ids, &err),
+                    HOLD_OK);
+                assert_ids(back, TEXTS[i], special == 1, ids.data, ids.len);
+            }
+            assert_int_equal(hold_tokenizer_decode(t, ids.data, ids.len, false, &one, &err), 0);
+            assert_int_equal(hold_tokenizer_decode(back, ids.data, ids.len, false, &two, &err), 0);
+            assert_string_equal(hold_str_text(&one), hold_str_text(&two));
+            hold_ids_release(&ids);
+            hold_str_release(&one);
+            hold_str_release(&two);
+        }
+        json_decref(json);
+        hold_tokenizer_free(t);
+        hold_tokenizer_free(back);
+    }
 }
 
 static const char *const FILES[] = {"llama2", "mistral", "gemma", "unigram"};
@@ -394,6 +441,7 @@ int main(void) {
         cmocka_unit_test(symbols_and_control),
         cmocka_unit_test(decodes),
         cmocka_unit_test(unigram_takes_the_best_row),
+        cmocka_unit_test(written_as_json),
         cmocka_unit_test(control_tokens_by_origin),
         cmocka_unit_test(long_text_is_fast),
         cmocka_unit_test(nested_pieces_are_fast),

@@ -1,7 +1,7 @@
 /* tokenize_lines.c: the driver of compare_lines.py: JSON strings to ids with a tokenizer alone, be
  * it a GGUF file without tensors or a tokenizer.json.
  *
- * tokenize_lines FILE [special | decode | time] < LINES
+ * tokenize_lines FILE [special | decode | time | json] < LINES
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,8 @@
 #include "formats/vocab.h"
 #include "tokenizer/tokenizer.h"
 
-static int open_file(struct hold_tokenizer **out, const char *path, struct hold_error *err) {
+static int open_file(struct hold_tokenizer **out, const char *path, bool rewrite,
+                     struct hold_error *err) {
     size_t n = strlen(path);
     int rc = HOLD_OK;
     if (n > 5 && strcmp(path + n - 5, ".json") == 0) {
@@ -35,6 +36,12 @@ static int open_file(struct hold_tokenizer **out, const char *path, struct hold_
     }
     if (rc == HOLD_OK) {
         rc = hold_tokenizer_new(out, &vocab, err);
+    }
+    if (rc == HOLD_OK && rewrite) {
+        json_t *json = NULL;
+        rc = hold_vocab_to_json(&json, &vocab, path, err);
+        json_dumpf(json, stdout, JSON_COMPACT);
+        json_decref(json);
     }
     hold_free(types);
     hold_gguf_free(gguf);
@@ -123,14 +130,15 @@ int main(int argc, char **argv) {
     char *line = NULL;
     size_t room = 0;
     if (argc < 2) {
-        fputs("tokenize_lines FILE [special | decode | time] < LINES\n", stderr);
+        fputs("tokenize_lines FILE [special | decode | time | json] < LINES\n", stderr);
         return 2;
     }
-    int rc = open_file(&t, argv[1], &err);
+    int rc = open_file(&t, argv[1], strcmp(mode, "json") == 0, &err); /* a GGUF as tokenizer.json */
     if (rc == HOLD_OK && strcmp(mode, "time") == 0) {
         rc = measure(t, &err);
     }
-    for (long n = 1; rc == HOLD_OK && getline(&line, &room, stdin) > 0; n++) {
+    for (long n = 1; rc == HOLD_OK && strcmp(mode, "json") != 0 && getline(&line, &room, stdin) > 0;
+         n++) {
         json_t *value = NULL;
         rc = hold_json_parse(&value, line, strlen(line), "line", n, &err);
         if (rc == HOLD_OK) {
