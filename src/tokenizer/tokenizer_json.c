@@ -349,10 +349,10 @@ static int read_unknown(struct reader *r, const json_t *model, const json_t *voc
 /* Pieces, added tokens and how they join. */
 static int read_pieces(struct reader *r, const json_t *model, const json_t *added,
                        struct hold_error *err) {
-    const json_t *list = json_object_get(model, "vocab"), *vocab = list;
+    const json_t *list = json_object_get(model, "vocab");
     bool unigram = r->vocab.kind == HOLD_VOCAB_UNIGRAM;
     int rc = unigram ? read_unigram(r, list, err) : HOLD_OK;
-    vocab = unigram ? r->pieces_by_text : list;
+    const json_t *vocab = unigram ? r->pieces_by_text : list;
     if (rc == HOLD_OK) {
         rc = read_vocab(r, vocab, added, err);
     }
