@@ -164,7 +164,8 @@ static int row_text(const struct hold_renderer *r, const struct hold_row_tokens 
         /* Tokens of one kind are decoded together: a character may be spread over several. */
         for (end = i + 1; end < t->ids.len && (hold_row_token_weight(t, end) > 0) == is; end++)
             ;
-        rc = hold_tokenizer_decode(r->tokenizer, t->ids.data + i, end - i, true, out, err);
+        rc = hold_tokenizer_decode_part(r->tokenizer, t->ids.data + i, end - i, true, i == 0, out,
+                                        err);
     }
     hold_str_add(out, inside ? off : "");
     hold_str_add(out, "\n\n");

@@ -89,6 +89,20 @@ static int read_scores(struct hold_vocab *v, const struct hold_gguf *g, const ch
     return rc ? rc : check_length(KEY, n, v, where, err);
 }
 
+/* Normalisation rules that a SentencePiece model may carry and that are not followed here. */
+static int check_rules(const struct hold_gguf *g, const char *where, struct hold_error *err) {
+    int64_t extra = 0;
+    if (hold_gguf_has(g, "tokenizer.ggml.precompiled_charsmap")) {
+        return hold_fail(err, HOLD_EUNSUPPORTED,
+                         "%s: tokenizer.ggml.precompiled_charsmap is not supported", where);
+    }
+    int rc = hold_gguf_int_or(g, "tokenizer.ggml.remove_extra_whitespaces", 0, &extra, err);
+    return rc == HOLD_OK && extra != 0
+               ? hold_fail(err, HOLD_EUNSUPPORTED,
+                           "%s: tokenizer.ggml.remove_extra_whitespaces is not supported", where)
+               : rc;
+}
+
 static int read_ids(struct hold_vocab *v, const struct hold_gguf *g, const char *where,
                     struct hold_error *err) {
     const struct {
@@ -166,6 +180,9 @@ int hold_vocab_from_gguf(struct hold_vocab *out, enum hold_piece_type **types,
     }
     if (!rc) {
         rc = hold_gguf_text_or(g, "tokenizer.ggml.pre", "default", &out->pre, err);
+    }
+    if (!rc && out->kind != HOLD_VOCAB_BPE) {
+        rc = check_rules(g, where, err);
     }
     if (!rc) {
         rc = read_ids(out, g, where, err);
@@ -246,18 +263,81 @@ static json_t *added_json(const struct hold_vocab *v) {
     return added;
 }
 
+#define BLANK "\xE2\x96\x81" /* U+2581 */
+
+/* Scores as the merges that they mean; a ["left", "right"] each, for pieces may hold spaces. */
+static int scores_json(json_t **out, const struct hold_vocab *v, struct hold_error *err) {
+    struct hold_tokenizer *t = NULL;
+    struct hold_merge *merges = NULL;
+    size_t n = 0;
+    *out = json_array();
+    int rc = hold_tokenizer_new(&t, v, err);
+    if (!rc) {
+        rc = hold_tokenizer_merges(t, &merges, &n, err);
+    }
+    for (size_t i = 0; !rc && i < n; i++) {
+        json_t *pair = json_pack("[s, s]", v->pieces[merges[i].left], v->pieces[merges[i].right]);
+        if (!pair || json_array_append_new(*out, pair)) {
+            rc = hold_fail(err, HOLD_ENOMEMORY, "not enough memory for merges");
+        }
+    }
+    hold_free(merges);
+    hold_tokenizer_free(t);
+    return rc;
+}
+
+/* A SentencePiece BPE vocabulary as transformers writes Llama's and Gemma's. */
+static int spm_json(json_t **out, const struct hold_vocab *v, const char *where,
+                    struct hold_error *err) {
+    static const char PREPEND[] = "{\"type\":\"Prepend\",\"prepend\":\"" BLANK "\"}";
+    static const char STRIP[] = "{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}";
+    json_t *merges = NULL;
+    int rc = scores_json(&merges, v, err);
+    if (rc) {
+        json_decref(merges);
+        return rc;
+    }
+    json_t *normalizer =
+        json_pack("{s:s, s:[{s:s, s:{s:s}, s:s}]}", "type", "Sequence", "normalizers", "type",
+                  "Replace", "pattern", "String", " ", "content", BLANK);
+    json_t *decoder = json_pack("{s:s, s:[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}]}", "type", "Sequence",
+                                "decoders", "type", "Replace", "pattern", "String", BLANK,
+                                "content", " ", "type", "ByteFallback", "type", "Fuse");
+    if (v->add_space_prefix) {
+        json_array_insert_new(json_object_get(normalizer, "normalizers"), 0,
+                              json_loads(PREPEND, 0, NULL));
+        json_array_append_new(json_object_get(decoder, "decoders"), json_loads(STRIP, 0, NULL));
+    }
+    json_t *model =
+        json_pack("{s:s, s:n, s:s?, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
+                  "unk_token", v->unk >= 0 ? v->pieces[v->unk] : NULL, "continuing_subword_prefix",
+                  "end_of_word_suffix", "fuse_unk", 1, "byte_fallback", 1, "ignore_merges", 0,
+                  "vocab", pieces_json(v), "merges", merges);
+    *out =
+        json_pack("{s:s, s:n, s:n, s:o, s:o, s:n, s:n, s:o, s:o}", "version", "1.0", "truncation",
+                  "padding", "added_tokens", added_json(v), "normalizer", normalizer,
+                  "pre_tokenizer", "post_processor", "decoder", decoder, "model", model);
+    return *out ? HOLD_OK
+                : hold_fail(err, HOLD_ENOMEMORY, "%s: not enough memory for tokenizer.json", where);
+}
+
 int hold_vocab_to_json(json_t **out, const struct hold_vocab *v, const char *where,
                        struct hold_error *err) {
     *out = NULL;
+    if (v->kind == HOLD_VOCAB_SPM) {
+        return spm_json(out, v, where, err);
+    }
     size_t k = 0, known = sizeof PRE / sizeof *PRE;
     while (v->kind == HOLD_VOCAB_BPE && k < known && strcmp(PRE[k].pre, v->pre) != 0) {
         k++;
     }
     if (v->kind != HOLD_VOCAB_BPE || k == known) {
-        return hold_fail(err, HOLD_EUNSUPPORTED,
-                         "%s: a tokenizer of kind %s cannot be written as tokenizer.json; expected "
-                         "byte-level BPE with pre-tokenizer smollm, gpt-2, mpt, llama-bpe or qwen2",
-                         where, v->kind == HOLD_VOCAB_BPE ? v->pre : "SentencePiece");
+        return hold_fail(
+            err, HOLD_EUNSUPPORTED,
+            "%s: a tokenizer of kind %s cannot be written as tokenizer.json; expected "
+            "SentencePiece BPE, or byte-level BPE with pre-tokenizer smollm, gpt-2, mpt, "
+            "llama-bpe or qwen2",
+            where, v->kind == HOLD_VOCAB_BPE ? v->pre : "unigram");
     }
     json_t *model = json_pack(
         "{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",

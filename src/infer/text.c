@@ -53,7 +53,7 @@ int hold_text_decode(const struct hold_tokenizer *t, const int32_t *ids, int64_t
         int64_t end = i;
         while (end < n && ids[end] < size)
             end++;
-        int rc = hold_tokenizer_decode(t, ids + i, (size_t)(end - i), false, raw, err);
+        int rc = hold_tokenizer_decode_part(t, ids + i, (size_t)(end - i), false, i == 0, raw, err);
         if (rc < 0)
             return rc;
         i = end + 1; /* a padded vocabulary's ids have no text */

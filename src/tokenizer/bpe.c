@@ -82,19 +82,10 @@ void hold_pairs_release(struct hold_pairs *t) {
     *t = (struct hold_pairs){0};
 }
 
-static inline uint64_t pair_key(int32_t left, int32_t right) {
-    return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-}
-
-/* Fibonacci hashing: the top bits of key times 2^64 / golden ratio. */
-static inline size_t pair_slot(const struct hold_pairs *t, uint64_t key) {
-    return (size_t)((key ^ key >> 29) * UINT64_C(0x9E3779B97F4A7C15) >> t->shift);
-}
-
 int hold_pairs_put(struct hold_pairs *t, int32_t left, int32_t right, int32_t rank, int32_t id,
                    struct hold_error *err) {
-    uint64_t key = pair_key(left, right);
-    size_t at = pair_slot(t, key);
+    uint64_t key = hold_pair_key(left, right);
+    size_t at = hold_pair_slot(t, key);
     for (int probes = 0; probes < PROBES_MAX; probes++, at = (at + 1) & t->mask) {
         struct hold_pair *slot = &t->slots[at];
         if (slot->key == UINT64_MAX || slot->key == key) {
@@ -103,20 +94,6 @@ int hold_pairs_put(struct hold_pairs *t, int32_t left, int32_t right, int32_t ra
         }
     }
     return hold_fail(err, HOLD_EFORMAT, "merges: pairs collide, merge %d", rank);
-}
-
-static inline const struct hold_pair *pair_get(const struct hold_pairs *t, int32_t left,
-                                               int32_t right) {
-    uint64_t key = pair_key(left, right);
-    for (size_t at = pair_slot(t, key);; at = (at + 1) & t->mask) {
-        const struct hold_pair *slot = &t->slots[at];
-        if (slot->key == key) {
-            return slot;
-        }
-        if (slot->key == UINT64_MAX) {
-            return NULL;
-        }
-    }
 }
 
 int hold_word_reserve(struct hold_word *w, size_t n, struct hold_error *err) {
@@ -158,7 +135,7 @@ static void merge_short(struct hold_word *w, const struct hold_pairs *pairs) {
     int32_t *ids = w->ids;
     size_t n = w->n;
     for (size_t i = 0; i + 1 < n; i++) {
-        pair[i] = pair_get(pairs, ids[i], ids[i + 1]);
+        pair[i] = hold_pairs_get(pairs, ids[i], ids[i + 1]);
     }
     for (;;) {
         size_t best = n;
@@ -181,10 +158,10 @@ static void merge_short(struct hold_word *w, const struct hold_pairs *pairs) {
         }
         n--;
         if (best + 1 < n) {
-            pair[best] = pair_get(pairs, ids[best], ids[best + 1]);
+            pair[best] = hold_pairs_get(pairs, ids[best], ids[best + 1]);
         }
         if (best > 0) {
-            pair[best - 1] = pair_get(pairs, ids[best - 1], ids[best]);
+            pair[best - 1] = hold_pairs_get(pairs, ids[best - 1], ids[best]);
         }
     }
     w->n = n;
@@ -234,7 +211,7 @@ static struct candidate pop(struct merger *m) {
 static void offer(struct merger *m, const struct hold_word *w, const struct hold_pairs *pairs,
                   uint32_t at) {
     if (at != UINT32_MAX && m->next[at] != UINT32_MAX) {
-        const struct hold_pair *p = pair_get(pairs, w->ids[at], w->ids[m->next[at]]);
+        const struct hold_pair *p = hold_pairs_get(pairs, w->ids[at], w->ids[m->next[at]]);
         if (p != NULL) {
             push(m, (struct candidate){p->rank, p->id, at});
         }
@@ -272,7 +249,7 @@ static int merge_long(struct hold_word *w, const struct hold_pairs *pairs, struc
         }
         /* Stale unless the same merge is still there: the text of a symbol only grows, so an equal
          * result means equal halves. */
-        const struct hold_pair *p = pair_get(pairs, w->ids[c.at], w->ids[right]);
+        const struct hold_pair *p = hold_pairs_get(pairs, w->ids[c.at], w->ids[right]);
         if (p == NULL || p->id != c.id) {
             continue;
         }

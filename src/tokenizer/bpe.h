@@ -39,6 +39,30 @@ void hold_pairs_release(struct hold_pairs *t);
 int hold_pairs_put(struct hold_pairs *t, int32_t left, int32_t right, int32_t rank, int32_t id,
                    struct hold_error *err);
 
+static inline uint64_t hold_pair_key(int32_t left, int32_t right) {
+    return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+}
+
+/* Fibonacci hashing: the top bits of key times 2^64 / golden ratio. */
+static inline size_t hold_pair_slot(const struct hold_pairs *t, uint64_t key) {
+    return (size_t)((key ^ key >> 29) * UINT64_C(0x9E3779B97F4A7C15) >> t->shift);
+}
+
+/* NULL: no such pair. */
+static inline const struct hold_pair *hold_pairs_get(const struct hold_pairs *t, int32_t left,
+                                                     int32_t right) {
+    uint64_t key = hold_pair_key(left, right);
+    for (size_t at = hold_pair_slot(t, key);; at = (at + 1) & t->mask) {
+        const struct hold_pair *slot = &t->slots[at];
+        if (slot->key == key) {
+            return slot;
+        }
+        if (slot->key == UINT64_MAX) {
+            return NULL;
+        }
+    }
+}
+
 /* A word being merged: n symbols, each an id and the offset of its first byte. */
 struct hold_word {
     int32_t *ids;

@@ -8,7 +8,15 @@
 #include "tokenizer/unicode.h"
 
 enum { STAGES_MAX = 16 };
-enum stage_kind { STAGE_SCAN, STAGE_DIGIT, STAGE_DIGITS, STAGE_TEXT, STAGE_REGEX };
+enum stage_kind {
+    STAGE_SCAN,
+    STAGE_DIGIT,
+    STAGE_DIGITS,
+    STAGE_TEXT,
+    STAGE_REGEX,
+    STAGE_SPACE,
+    STAGE_PUNCTUATION
+};
 enum behavior { ISOLATED, REMOVED, MERGED_WITH_PREVIOUS, MERGED_WITH_NEXT, CONTIGUOUS };
 static const char *const BEHAVIORS[] = {"Isolated", "Removed", "MergedWithPrevious",
                                         "MergedWithNext", "Contiguous"};
@@ -26,6 +34,7 @@ struct hold_pretok {
     struct stage stages[STAGES_MAX];
     int n;
     bool byte_level; /* ByteLevel was seen: nothing may follow */
+    struct hold_normalizer *lead;
 };
 
 void hold_pretok_free(struct hold_pretok *p) {
@@ -34,8 +43,22 @@ void hold_pretok_free(struct hold_pretok *p) {
             hold_free(p->stages[i].pattern);
             hold_regex_free(p->stages[i].regex);
         }
+        hold_normalizer_free(p->lead);
         hold_free(p);
     }
+}
+
+bool hold_pretok_is_bytes(const struct hold_pretok *p) {
+    return p->byte_level;
+}
+
+const struct hold_normalizer *hold_pretok_lead(const struct hold_pretok *p) {
+    return p->lead;
+}
+
+static int new_pretok(struct hold_pretok **out, struct hold_error *err) {
+    int rc = hold_new((void **)out, 1, sizeof **out, "pre-tokenizer", err);
+    return rc == HOLD_OK ? hold_normalizer_new(&(*out)->lead, err) : rc;
 }
 
 void hold_pretok_hash(const struct hold_pretok *p, struct hold_hash *hash) {
@@ -46,6 +69,7 @@ void hold_pretok_hash(const struct hold_pretok *p, struct hold_hash *hash) {
         const char *pattern = s->pattern != NULL ? s->pattern : "";
         hold_hash_add(hash, pattern, strlen(pattern) + 1);
     }
+    hold_normalizer_hash(p->lead, hash);
 }
 
 /* Append a stage; the caller fills it in. */
@@ -117,12 +141,15 @@ int hold_pretok_named(struct hold_pretok **out, const char *name, struct hold_er
     }
     struct hold_pretok *p = NULL;
     struct stage *s = NULL;
-    int rc = hold_new((void **)&p, 1, sizeof *p, "pre-tokenizer", err);
+    int rc = new_pretok(&p, err);
     if (rc == HOLD_OK && KNOWN[k].digits) {
         rc = add_stage(p, STAGE_DIGIT, NULL, &s, name, err);
     }
     if (rc == HOLD_OK) {
         rc = add_scanner(p, KNOWN[k].scanner, KNOWN[k].scan, name, err);
+    }
+    if (rc == HOLD_OK) {
+        p->byte_level = true;
     }
     if (rc != HOLD_OK) {
         hold_pretok_free(p);
@@ -130,6 +157,21 @@ int hold_pretok_named(struct hold_pretok **out, const char *name, struct hold_er
     }
     *out = p;
     return HOLD_OK;
+}
+
+static int read_behavior(const json_t *spec, enum behavior *out, const char *where,
+                         struct hold_error *err) {
+    const char *behavior = NULL;
+    int rc = hold_json_get_text(spec, "behavior", &behavior, where, err);
+    int k = 0;
+    while (rc == HOLD_OK && k <= CONTIGUOUS && strcmp(BEHAVIORS[k], behavior) != 0) {
+        k++;
+    }
+    if (rc == HOLD_OK && k > CONTIGUOUS) {
+        rc = hold_fail(err, HOLD_EFORMAT, "%s: behavior \"%s\" is not known", where, behavior);
+    }
+    *out = (enum behavior)k;
+    return rc;
 }
 
 /* {"type":"Split","pattern":{"Regex"|"String": text},"behavior":...,"invert":...} */
@@ -141,22 +183,14 @@ static int add_split(struct hold_pretok *p, const json_t *spec, const char *wher
     if ((regex == NULL) == (text == NULL) || (text != NULL && *text == '\0')) {
         return hold_fail(err, HOLD_EFORMAT, "%s: Split without a Regex or String pattern", where);
     }
-    const char *behavior = NULL;
+    enum behavior behavior = ISOLATED;
     bool invert = false;
-    int rc = hold_json_get_text(spec, "behavior", &behavior, where, err);
+    int rc = read_behavior(spec, &behavior, where, err);
     if (rc == HOLD_OK) {
         rc = hold_json_bool_or(spec, "invert", false, &invert, where, err);
     }
     if (rc != HOLD_OK) {
         return rc;
-    }
-    int k = 0;
-    while (k <= CONTIGUOUS && strcmp(BEHAVIORS[k], behavior) != 0) {
-        k++;
-    }
-    if (k > CONTIGUOUS) {
-        return hold_fail(err, HOLD_EFORMAT, "%s: Split behavior \"%s\" is not known", where,
-                         behavior);
     }
     const struct hold_scanner *known = regex != NULL ? hold_scanner_find(regex) : NULL;
     struct stage *s = NULL;
@@ -168,11 +202,78 @@ static int add_split(struct hold_pretok *p, const json_t *spec, const char *wher
     }
     if (rc == HOLD_OK) {
         s->scan = known != NULL ? known->scan : NULL;
-        s->behavior = (enum behavior)k;
+        s->behavior = behavior;
         s->invert = invert;
     }
     if (rc == HOLD_OK && s->kind == STAGE_REGEX) {
         rc = hold_regex_new(&s->regex, regex, where, err);
+    }
+    return rc;
+}
+
+/* A change of the text; it is made before any cut, so no cut may come before it. */
+static int add_lead(struct hold_pretok *p, enum hold_normalize_kind kind, const char *pattern,
+                    const char *text, const char *where, struct hold_error *err) {
+    return p->n > 0 ? hold_fail(err, HOLD_EUNSUPPORTED,
+                                "%s: a pre-tokenizer that adds a prefix behind another one is not "
+                                "supported",
+                                where)
+                    : hold_normalizer_add(p->lead, kind, pattern, text, where, err);
+}
+
+/* {"type":"Metaspace","replacement":"_","prepend_scheme":"always"|"first"|"never","split":...} */
+static int add_metaspace(struct hold_pretok *p, const json_t *spec, const char *where,
+                         struct hold_error *err) {
+    const char *blank = NULL, *scheme = NULL;
+    bool split = true, prefix = true;
+    int rc = hold_json_get_text(spec, "replacement", &blank, where, err);
+    if (rc == HOLD_OK) {
+        rc = hold_json_text_or(spec, "prepend_scheme", "always", &scheme, where, err);
+    }
+    if (rc == HOLD_OK) {
+        rc = hold_json_bool_or(spec, "split", true, &split, where, err);
+    }
+    if (rc == HOLD_OK) { /* the older spelling */
+        rc = hold_json_bool_or(spec, "add_prefix_space", true, &prefix, where, err);
+    }
+    if (rc == HOLD_OK && (*blank == '\0' || p->byte_level || !hold_normalizer_empty(p->lead))) {
+        rc = hold_fail(err, HOLD_EUNSUPPORTED,
+                       "%s: Metaspace twice, with ByteLevel or without a replacement", where);
+    }
+    if (rc == HOLD_OK) {
+        rc = add_lead(p, HOLD_NORMALIZE_REPLACE, " ", blank, where, err);
+    }
+    bool first = rc == HOLD_OK && strcmp(scheme, "first") == 0;
+    bool always = rc == HOLD_OK && strcmp(scheme, "always") == 0;
+    if (rc == HOLD_OK && !first && !always && strcmp(scheme, "never") != 0) {
+        rc = hold_fail(err, HOLD_EFORMAT, "%s: Metaspace prepend_scheme \"%s\" is not known", where,
+                       scheme);
+    }
+    if (rc == HOLD_OK && prefix && (first || always)) {
+        rc = add_lead(p, first ? HOLD_NORMALIZE_LEAD_FIRST : HOLD_NORMALIZE_LEAD, NULL, blank,
+                      where, err);
+    }
+    struct stage *s = NULL;
+    if (rc == HOLD_OK && split) {
+        rc = add_stage(p, STAGE_TEXT, blank, &s, where, err);
+    }
+    if (s != NULL) {
+        s->behavior = MERGED_WITH_NEXT;
+    }
+    return rc;
+}
+
+/* Pre-tokenizers that cut at a class of characters: WhitespaceSplit and Punctuation. */
+static int add_class(struct hold_pretok *p, const json_t *spec, bool space, const char *where,
+                     struct hold_error *err) {
+    enum behavior behavior = REMOVED;
+    struct stage *s = NULL;
+    int rc = space ? HOLD_OK : read_behavior(spec, &behavior, where, err);
+    if (rc == HOLD_OK) {
+        rc = add_stage(p, space ? STAGE_SPACE : STAGE_PUNCTUATION, NULL, &s, where, err);
+    }
+    if (s != NULL) {
+        s->behavior = behavior;
     }
     return rc;
 }
@@ -184,12 +285,11 @@ static int add_byte_level(struct hold_pretok *p, const json_t *spec, const char 
     if (rc == HOLD_OK) {
         rc = hold_json_bool_or(spec, "use_regex", true, &regex, where, err);
     }
-    if (rc == HOLD_OK && prefix) {
-        rc = hold_fail(err, HOLD_EUNSUPPORTED,
-                       "%s: ByteLevel with add_prefix_space is not supported", where);
-    }
     if (rc == HOLD_OK && p->byte_level) {
         rc = hold_fail(err, HOLD_EUNSUPPORTED, "%s: ByteLevel twice", where);
+    }
+    if (rc == HOLD_OK && prefix) {
+        rc = add_lead(p, HOLD_NORMALIZE_LEAD, NULL, " ", where, err);
     }
     if (rc == HOLD_OK && regex) {
         rc = add_scanner(p, "gpt2", hold_scan_gpt2, where, err);
@@ -219,6 +319,12 @@ static int add_json(struct hold_pretok *p, const json_t *spec, const char *where
     if (strcmp(type, "ByteLevel") == 0) {
         return add_byte_level(p, spec, where, err);
     }
+    if (strcmp(type, "Metaspace") == 0) {
+        return add_metaspace(p, spec, where, err);
+    }
+    if (strcmp(type, "WhitespaceSplit") == 0 || strcmp(type, "Punctuation") == 0) {
+        return add_class(p, spec, *type == 'W', where, err);
+    }
     if (strcmp(type, "Split") == 0) {
         return add_split(p, spec, where, err);
     }
@@ -237,12 +343,9 @@ int hold_pretok_json(struct hold_pretok **out, const json_t *spec, const char *w
                      struct hold_error *err) {
     *out = NULL;
     struct hold_pretok *p = NULL;
-    int rc = hold_new((void **)&p, 1, sizeof *p, "pre-tokenizer", err);
-    if (rc == HOLD_OK) {
+    int rc = new_pretok(&p, err);
+    if (rc == HOLD_OK && spec != NULL && !json_is_null(spec)) {
         rc = add_json(p, spec, where, 0, err);
-    }
-    if (rc == HOLD_OK && !p->byte_level) {
-        rc = hold_fail(err, HOLD_EUNSUPPORTED, "%s: pre-tokenizer without ByteLevel", where);
     }
     if (rc != HOLD_OK) {
         hold_pretok_free(p);
@@ -281,6 +384,16 @@ static int find(const struct stage *s, struct run *r, const char *text, size_t a
                hold_unicode_numeric(hold_unicode_next(bytes, &at))) {
             *end = at;
         }
+        return HOLD_OK;
+    case STAGE_SPACE:
+    case STAGE_PUNCTUATION:
+        while (at < n && !*found) {
+            *begin = at;
+            int32_t c = hold_unicode_next(bytes, &at);
+            *found = s->kind == STAGE_SPACE ? hold_unicode_class(c) == HOLD_CLASS_SPACE
+                                            : hold_unicode_punctuation(c);
+        }
+        *end = at;
         return HOLD_OK;
     case STAGE_TEXT: {
         const char *hit = memmem(text + at, n - at, s->pattern, strlen(s->pattern));

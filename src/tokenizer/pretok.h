@@ -12,15 +12,20 @@
 
 #include "base/hash.h"
 #include "base/status.h"
+#include "tokenizer/normalize.h"
 
 struct hold_pretok;
 
 /* By GGUF name ("smollm", "gpt-2", "llama-bpe", "qwen2" ...); unknown names: EUNSUPPORTED. */
 int hold_pretok_named(struct hold_pretok **out, const char *name, struct hold_error *err);
-/* From tokenizer.json's "pre_tokenizer", which must end in ByteLevel.  `where` starts messages. */
+/* From tokenizer.json's "pre_tokenizer"; null cuts nothing.  `where` starts messages. */
 int hold_pretok_json(struct hold_pretok **out, const json_t *spec, const char *where,
                      struct hold_error *err);
 void hold_pretok_free(struct hold_pretok *p);
+/* Whether ByteLevel is part of it: pieces are of bytes. */
+bool hold_pretok_is_bytes(const struct hold_pretok *p);
+/* What is done to the text before it is cut (Metaspace, ByteLevel's add_prefix_space). */
+const struct hold_normalizer *hold_pretok_lead(const struct hold_pretok *p);
 /* Add the rules to a hash. */
 void hold_pretok_hash(const struct hold_pretok *p, struct hold_hash *hash);
 
@@ -45,8 +50,9 @@ struct hold_scanner {
 const struct hold_scanner *hold_scanner_find(const char *pattern);
 
 /* PCRE2 (pretok_regex.c).  Only syntax that means the same in Oniguruma is taken; patterns that can
- * match nothing are refused.  Their \p classes are those of the PCRE2 at hand (Unicode 14 in
- * Debian 12): characters assigned later may be cut otherwise than `tokenizers` does. */
+ * match nothing are refused.  \p{L} and \p{N} are those of Unicode 16; other \p classes are
+ * those of the PCRE2 at hand (Unicode 14 in Debian 12): characters assigned later may be cut
+ * otherwise than `tokenizers` does. */
 struct hold_regex;
 int hold_regex_new(struct hold_regex **out, const char *pattern, const char *where,
                    struct hold_error *err);

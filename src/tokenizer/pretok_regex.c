@@ -33,7 +33,26 @@ static int refuse(const char *where, const char *what, const char *at, struct ho
 /* PCRE2 still counts U+180E among the blanks, Oniguruma does not: \s is written out. */
 #define BLANKS "\\t-\\r \\x{85}\\p{Z}"
 
-/* One escape, p at its backslash. */
+/* Letters and numbers of Unicode 15 and 16, which Oniguruma knows and the PCRE2 of Unicode 14 does
+ * not. */
+static const char NEW_LETTERS[] =
+    "\\x{1C89}-\\x{1C8A}\\x{A7CB}-\\x{A7CD}\\x{A7DA}-\\x{A7DC}\\x{105C0}-\\x{105F3}"
+    "\\x{10D4A}-\\x{10D65}\\x{10D6F}-\\x{10D85}\\x{10EC2}-\\x{10EC4}\\x{1123F}-\\x{11240}"
+    "\\x{11380}-\\x{11389}\\x{1138B}\\x{1138E}\\x{11390}-\\x{113B5}\\x{113B7}\\x{113D1}"
+    "\\x{113D3}\\x{11BC0}-\\x{11BE0}\\x{11F02}\\x{11F04}-\\x{11F10}\\x{11F12}-\\x{11F33}"
+    "\\x{1342F}\\x{13441}-\\x{13446}\\x{13460}-\\x{143FA}\\x{16100}-\\x{1611D}\\x{16D40}-\\x{16D6C}"
+    "\\x{18CFF}\\x{1B132}\\x{1B155}\\x{1DF25}-\\x{1DF2A}\\x{1E030}-\\x{1E06D}\\x{1E4D0}-\\x{1E4EB}"
+    "\\x{1E5D0}-\\x{1E5ED}\\x{1E5F0}\\x{2B739}\\x{2EBF0}-\\x{2EE5D}\\x{31350}-\\x{323AF}";
+static const char NEW_NUMBERS[] =
+    "\\x{10D40}-\\x{10D49}\\x{116D0}-\\x{116E3}\\x{11BF0}-\\x{11BF9}\\x{11F50}-\\x{11F59}"
+    "\\x{16130}-\\x{16139}\\x{16D70}-\\x{16D79}\\x{1CCF0}-\\x{1CCF9}\\x{1D2C0}-\\x{1D2D3}"
+    "\\x{1E4F0}-\\x{1E4F9}\\x{1E5F1}-\\x{1E5FA}";
+
+static bool is_wide_class(const char *p) {
+    return strncmp(p, "\\p{L}", 5) == 0 || strncmp(p, "\\p{N}", 5) == 0;
+}
+
+/* One escape, p at its backslash; of \p{L} and \p{N} all of it. */
 static int translate_escape(const char *p, bool in_class, const char *where, struct hold_str *out,
                             struct hold_error *err) {
     if (p[1] == '\0' || !same_escape(p[1]) || (in_class && p[1] == 'S')) {
@@ -43,6 +62,11 @@ static int translate_escape(const char *p, bool in_class, const char *where, str
         hold_str_add(out, BLANKS);
     } else if (p[1] == 's' || p[1] == 'S') {
         hold_str_add(out, p[1] == 's' ? "[" BLANKS "]" : "[^" BLANKS "]");
+    } else if (is_wide_class(p)) {
+        hold_str_add(out, in_class ? "" : "[");
+        hold_str_add(out, p[3] == 'L' ? NEW_LETTERS : NEW_NUMBERS);
+        hold_str_add_bytes(out, p, 5);
+        hold_str_add(out, in_class ? "" : "]");
     } else {
         hold_str_add_bytes(out, p, 2);
     }
@@ -56,7 +80,8 @@ static int translate(const char *pattern, const char *where, struct hold_str *ou
     int rc = HOLD_OK;
     for (const char *p = pattern; rc == HOLD_OK && *p != '\0'; p++) {
         if (*p == '\\') {
-            rc = translate_escape(p++, in_class, where, out, err);
+            rc = translate_escape(p, in_class, where, out, err);
+            p += is_wide_class(p) ? 4 : 1;
             continue;
         }
         if (in_class && (*p == '[' || (*p == '&' && p[1] == '&'))) {

@@ -368,6 +368,47 @@ FILTER(filter_unique) {
     return rc;
 }
 
+/* The smallest or the greatest item, the first of equals; undefined when there is none. */
+static int extreme(struct hold_jinja *r, const struct hold_value *self,
+                   const struct hold_value *const *args, const char *order,
+                   struct hold_value *out) {
+    struct hold_list items = {0};
+    struct hold_value best = {0}, key = {0}, part;
+    bool sensitive = args[0] != NULL && hold_value_truth(args[0]);
+    int rc = hold_value_items(r, self, &items);
+    *out = (struct hold_value){.kind = HOLD_VALUE_UNDEFINED};
+    for (size_t i = 0; rc == HOLD_OK && i < items.n; i++) {
+        bool better = i == 0;
+        part = items.items[i];
+        if (args[1] != NULL && args[1]->kind != HOLD_VALUE_NONE) {
+            rc = path_of(r, &items.items[i], args[1], &part);
+        }
+        rc = rc == HOLD_OK ? sort_key(r, &part, sensitive, &key) : rc;
+        if (rc == HOLD_OK && i > 0) {
+            rc = hold_jinja_compare(r, order, &key, &best, &better);
+        }
+        if (rc == HOLD_OK && better) {
+            best = key;
+            *out = items.items[i];
+        }
+    }
+    return rc;
+}
+
+FILTER(filter_min) {
+    return extreme(r, self, args, "<", out);
+}
+
+FILTER(filter_max) {
+    return extreme(r, self, args, ">", out);
+}
+
+/* What map and the choosing filters go through: nothing when the value is false, as in jinja2. */
+static int pass_items(struct hold_jinja *r, const struct hold_value *self, struct hold_list *out) {
+    *out = (struct hold_list){0};
+    return hold_value_truth(self) ? hold_value_items(r, self, out) : HOLD_OK;
+}
+
 /* map("filter", ...) or map(attribute=..., default=...). */
 static int filter_map(struct hold_jinja *r, const struct hold_value *self,
                       const struct hold_args *args, struct hold_value *out) {
@@ -375,7 +416,7 @@ static int filter_map(struct hold_jinja *r, const struct hold_value *self,
     const struct hold_value *attribute = NULL, *otherwise = NULL;
     const struct hold_function *f = NULL;
     struct hold_args rest = *args;
-    int rc = hold_value_items(r, self, &items);
+    int rc = pass_items(r, self, &items);
     if (rc == HOLD_OK && args->n == 0) {
         for (size_t i = 0; i < args->n_named; i++) {
             attribute = strcmp(args->names[i], "attribute") == 0 ? &args->named[i] : attribute;
@@ -412,7 +453,7 @@ static int choose(struct hold_jinja *r, const struct hold_value *self, const str
     const struct hold_function *test = NULL;
     struct hold_args rest = *args;
     size_t skip = by_attribute ? 1 : 0, kept = 0;
-    int rc = hold_value_items(r, self, &items);
+    int rc = pass_items(r, self, &items);
     if (rc == HOLD_OK && args->n < skip) {
         rc = hold_jinja_fail(r, HOLD_EDATA, "selectattr and rejectattr need an attribute");
     }
@@ -597,6 +638,8 @@ static const struct hold_function FILTERS[] = {
     {"dictsort", "case_sensitive,by,reverse", filter_dictsort, NULL},
     {"sort", "reverse,case_sensitive,attribute", filter_sort, NULL},
     {"unique", "case_sensitive,attribute", filter_unique, NULL},
+    {"min", "case_sensitive,attribute", filter_min, NULL},
+    {"max", "case_sensitive,attribute", filter_max, NULL},
     {"map", "", NULL, filter_map},
     {"select", "", NULL, filter_select},
     {"reject", "", NULL, filter_reject},

@@ -37,6 +37,7 @@ struct encoder {
     const char *text;     /* of the current section */
     const size_t *normal; /* section byte -> section byte before NFC, or NULL */
     size_t base;          /* where the section begins */
+    bool mapped;          /* somebody asks where bytes came from */
     const size_t *repair; /* whole text byte -> caller's byte, or NULL */
 };
 
@@ -54,16 +55,9 @@ static int emit(struct encoder *e, int32_t id, size_t i, struct hold_error *err)
     return rc;
 }
 
-/* BPE of one pre-token. */
-static int encode_piece(void *user, size_t begin, size_t end, struct hold_error *err) {
-    struct encoder *e = user;
+/* The symbols that text[begin, end) starts as, of a byte-level vocabulary. */
+static int byte_symbols(struct encoder *e, size_t begin, size_t end, struct hold_error *err) {
     const struct hold_tokenizer *t = e->t;
-    if (t->ignore_merges) {
-        int32_t whole = hold_names_get(&t->names, e->text + begin, end - begin);
-        if (whole >= 0) {
-            return emit(e, whole, begin, err);
-        }
-    }
     struct hold_word *w = &e->word;
     int rc = hold_word_reserve(w, end - begin, err);
     if (rc != HOLD_OK) {
@@ -81,10 +75,101 @@ static int encode_piece(void *user, size_t begin, size_t end, struct hold_error 
             w->starts[w->n++] = (uint32_t)(i - begin);
         }
     }
-    rc = hold_word_merge(w, &t->pairs, err);
+    return HOLD_OK;
+}
+
+/* BPE of one word. */
+static int encode_word(struct encoder *e, size_t begin, size_t end, struct hold_error *err) {
+    const struct hold_tokenizer *t = e->t;
+    struct hold_word *w = &e->word;
+    int rc = t->chars ? hold_chars_symbols(t, e->text, begin, end, w, err)
+                      : byte_symbols(e, begin, end, err);
+    if (rc == HOLD_OK) {
+        rc = hold_word_merge(w, &t->pairs, err);
+    }
     for (size_t i = 0; rc == HOLD_OK && i < w->n; i++) {
         rc = emit(e, w->ids[i], begin + w->starts[i], err);
     }
+    return rc;
+}
+
+/* One piece of a unigram row, text[begin, end) of the pre-token at e->text. */
+static int unigram_piece(void *user, int32_t id, size_t begin, size_t end, struct hold_error *err) {
+    struct encoder *e = user;
+    const struct hold_tokenizer *t = e->t;
+    if (id >= 0) {
+        return emit(e, id, begin, err);
+    }
+    bool bytes = t->byte_fallback;
+    for (size_t i = begin; bytes && i < end; i++) {
+        bytes = t->byte_ids[(unsigned char)e->text[i]] >= 0;
+    }
+    int rc = HOLD_OK;
+    for (size_t i = begin; rc == HOLD_OK && bytes && i < end; i++) {
+        rc = emit(e, t->byte_ids[(unsigned char)e->text[i]], i, err);
+    }
+    return rc == HOLD_OK && !bytes && t->unk >= 0 ? emit(e, t->unk, begin, err) : rc;
+}
+
+static int encode_unigram(struct encoder *e, size_t begin, size_t end, struct hold_error *err) {
+    const struct hold_unigram_sink sink = {unigram_piece, e};
+    const char *text = e->text;
+    const size_t *normal = e->normal;
+    size_t base = e->base;
+    e->text = text + begin;
+    e->normal = normal != NULL ? normal + begin : NULL;
+    e->base = normal != NULL ? base : base + begin;
+    int rc = hold_unigram_run(e->t->unigram, e->text, end - begin, &sink, err);
+    e->text = text;
+    e->normal = normal;
+    e->base = base;
+    return rc;
+}
+
+/* One pre-token. */
+static int encode_piece(void *user, size_t begin, size_t end, struct hold_error *err) {
+    struct encoder *e = user;
+    const struct hold_tokenizer *t = e->t;
+    if (t->ignore_merges) {
+        int32_t whole = hold_names_get(&t->names, e->text + begin, end - begin);
+        if (whole >= 0) {
+            return emit(e, whole, begin, err);
+        }
+    }
+    if (t->unigram != NULL) {
+        return encode_unigram(e, begin, end, err);
+    }
+    int rc = HOLD_OK;
+    for (size_t at = begin, to = end; rc == HOLD_OK && at < end; at = to) {
+        to = t->chars ? hold_chars_word(t, e->text, at, end) : end;
+        rc = encode_word(e, at, to, err);
+    }
+    return rc;
+}
+
+/* What lies between added tokens: text[0, n) of the section, whose offsets e->base and e->normal
+ * tell. */
+static int encode_fragment(struct encoder *e, const char *text, size_t n, bool first,
+                           struct hold_error *err) {
+    const struct hold_pretok_sink sink = {encode_piece, e};
+    const struct hold_normalizer *lead = hold_pretok_lead(e->t->pretok);
+    const size_t *normal = e->normal;
+    if (hold_normalizer_empty(lead) || n == 0) {
+        e->text = text;
+        return hold_pretok_run(e->t->pretok, text, n, &sink, err);
+    }
+    struct hold_normal led;
+    int rc = hold_normalizer_run(lead, text, n, first, e->mapped, &led, err);
+    if (rc == HOLD_OK) {
+        for (size_t i = 0; led.from != NULL && normal != NULL && i < led.n; i++) {
+            led.from[i] = normal[led.from[i]];
+        }
+        e->text = led.text;
+        e->normal = led.from != NULL ? led.from : normal;
+        rc = hold_pretok_run(e->t->pretok, led.text, led.n, &sink, err);
+    }
+    e->normal = normal;
+    hold_normal_release(&led);
     return rc;
 }
 
@@ -92,7 +177,6 @@ static int encode_piece(void *user, size_t begin, size_t end, struct hold_error 
  * them the pre-tokenizer.  `allowed` is for this section. */
 static int encode_normal(struct encoder *e, const char *text, size_t n,
                          const struct hold_added_search *how, struct hold_error *err) {
-    const struct hold_pretok_sink sink = {encode_piece, e};
     size_t base = e->base, at = 0;
     const size_t *normal = e->normal;
     int rc = HOLD_OK;
@@ -105,10 +189,9 @@ static int encode_normal(struct encoder *e, const char *text, size_t n,
             begin = end = n;
         }
         /* Offsets of the piece are counted from its own beginning. */
-        e->text = text + at;
         e->normal = normal != NULL ? normal + at : NULL;
         e->base = normal != NULL ? base : base + at;
-        rc = hold_pretok_run(e->t->pretok, text + at, begin - at, &sink, err);
+        rc = encode_fragment(e, text + at, begin - at, base == 0 && at == 0, err);
         if (rc == HOLD_OK && token != NULL) {
             rc = emit(e, token->id, begin - at, err);
         }
@@ -124,34 +207,27 @@ static int encode_section(struct encoder *e, const char *text, size_t n,
                           const unsigned char *allowed, bool all, struct hold_error *err) {
     struct hold_added_search how = {.normalized = true, .allowed = allowed, .all = all};
     e->normal = NULL;
-    if (!e->t->nfc) {
+    if (hold_normalizer_empty(e->t->normalizer) || n == 0) {
         return encode_normal(e, text, n, &how, err);
     }
-    struct hold_str normal = HOLD_STR_INIT;
-    size_t *from = NULL, *to = NULL;
+    struct hold_normal normal;
     unsigned char *mask = NULL;
-    bool changed = false;
-    int rc = hold_unicode_nfc(text, n, &changed, &normal, &from, &to, err);
-    if (rc == HOLD_OK && !changed) {
-        rc = encode_normal(e, text, n, &how, err);
-    } else if (rc == HOLD_OK) {
-        if (allowed != NULL) {
-            rc = hold_new((void **)&mask, normal.len + 1, 1, "control mask", err);
-        }
+    int rc = hold_normalizer_run(e->t->normalizer, text, n, e->base == 0, e->mapped, &normal, err);
+    if (rc == HOLD_OK && allowed != NULL && normal.from != NULL) {
+        rc = hold_new((void **)&mask, normal.n + 1, 1, "control mask", err);
         /* A normalised byte may be control where all that it was made of may. */
-        for (size_t i = 0; rc == HOLD_OK && mask != NULL && i < normal.len; i++) {
-            mask[i] = memchr(allowed + from[i], 0, to[i] - from[i]) == NULL;
+        for (size_t i = 0; rc == HOLD_OK && i < normal.n; i++) {
+            size_t from = normal.from[i], to = normal.to[i];
+            mask[i] = to == from || memchr(allowed + from, 0, to - from) == NULL;
         }
         how.allowed = mask;
-        e->normal = from;
-        if (rc == HOLD_OK) {
-            rc = encode_normal(e, hold_str_text(&normal), normal.len, &how, err);
-        }
-        e->normal = NULL;
     }
-    hold_str_release(&normal);
-    hold_free(from);
-    hold_free(to);
+    if (rc == HOLD_OK) {
+        e->normal = normal.from;
+        rc = encode_normal(e, normal.text, normal.n, &how, err);
+    }
+    e->normal = NULL;
+    hold_normal_release(&normal);
     hold_free(mask);
     return rc;
 }
@@ -183,7 +259,8 @@ static int encode_valid(struct encoder *e, const char *text, size_t n, const uns
 static int encode(const struct hold_tokenizer *t, const char *text, const unsigned char *control,
                   bool all, size_t n, struct hold_ids *out, struct hold_ids *starts,
                   struct hold_error *err) {
-    struct encoder e = {.t = t, .ids = out, .starts = starts};
+    struct encoder e = {
+        .t = t, .ids = out, .starts = starts, .mapped = starts != NULL || control != NULL};
     struct hold_str repaired = HOLD_STR_INIT;
     size_t *from = NULL;
     unsigned char *mask = NULL;
@@ -226,21 +303,6 @@ int hold_tokenizer_encode_mixed(const struct hold_tokenizer *t, const char *text
     return encode(t, text, control, false, n, out, starts, err);
 }
 
-int hold_tokenizer_decode(const struct hold_tokenizer *t, const int32_t *ids, size_t n,
-                          bool special, struct hold_str *out, struct hold_error *err) {
-    for (size_t i = 0; i < n; i++) {
-        int32_t id = ids[i];
-        if (id < 0 || id >= t->n || t->text[id] == NULL) {
-            return hold_fail(err, HOLD_EDATA, "id %d at %zu is not in the vocabulary of %d pieces",
-                             id, i, t->n);
-        }
-        if (special || t->types[id] != HOLD_PIECE_CONTROL) {
-            hold_str_add_bytes(out, t->bytes[id], t->n_bytes[id]);
-        }
-    }
-    return hold_str_check(out, err);
-}
-
 int32_t hold_tokenizer_size(const struct hold_tokenizer *t) {
     return t->n;
 }
@@ -262,16 +324,12 @@ bool hold_tokenizer_adds_eos(const struct hold_tokenizer *t) {
 }
 
 bool hold_tokenizer_is_control(const struct hold_tokenizer *t, int32_t id) {
-    return id >= 0 && id < t->n && t->types[id] == HOLD_PIECE_CONTROL;
+    return id >= 0 && id < t->n && t->types[id] == HOLD_PIECE_CONTROL && id != t->unk;
 }
 
-int32_t hold_tokenizer_find(const struct hold_tokenizer *t, const char *piece) {
-    const struct hold_added *added = hold_added_find(t->added, piece);
-    if (added != NULL) {
-        return added->id;
-    }
+/* Id of a piece of a byte-level vocabulary, by its text in the byte alphabet. */
+static int32_t find_bytes(const struct hold_tokenizer *t, const char *piece, size_t n) {
     struct hold_str bytes = HOLD_STR_INIT;
-    size_t n = strlen(piece);
     int32_t id = -1;
     bool valid = hold_utf8_check(piece, n) < 0;
     for (size_t at = 0; valid && at < n;) {
@@ -283,6 +341,23 @@ int32_t hold_tokenizer_find(const struct hold_tokenizer *t, const char *piece) {
         id = hold_names_get(&t->names, hold_str_text(&bytes), bytes.len);
     }
     hold_str_release(&bytes);
+    return id;
+}
+
+int32_t hold_tokenizer_find(const struct hold_tokenizer *t, const char *piece) {
+    const struct hold_added *added = hold_added_find(t->added, piece);
+    if (added != NULL) {
+        return added->id;
+    }
+    size_t n = strlen(piece);
+    int32_t id = t->chars ? hold_names_get(&t->names, piece, n) : find_bytes(t, piece, n);
+    /* Byte pieces, and added tokens whose text is another after normalisation. */
+    for (int32_t i = 0; id < 0 && i < t->n; i++) {
+        if (t->types[i] != HOLD_PIECE_NORMAL && t->text[i] != NULL &&
+            strcmp(t->text[i], piece) == 0) {
+            id = i;
+        }
+    }
     return id;
 }
 

@@ -1,5 +1,4 @@
-/* tokenizer.h: text <-> token ids by byte-level BPE (SentencePiece BPE and unigram vocabularies are
- * refused by name).
+/* tokenizer.h: text <-> token ids by byte-level BPE, SentencePiece BPE or SentencePiece unigram.
  *
  * A tokenizer is made from a vocabulary description that a file format filled in (GGUF metadata,
  * tokenizer.json); after that it is immutable and may be shared by threads.  It reproduces Hugging
@@ -34,16 +33,17 @@ struct hold_vocab {
     const char *const *pieces;         /* n_pieces; byte-level pieces in the GPT-2 byte alphabet */
     const int32_t *lengths;            /* bytes of each piece, or NULL: NUL-terminated */
     const enum hold_piece_type *types; /* n_pieces, or NULL: all normal */
-    const float *scores;               /* SPM, UNIGRAM; else NULL */
+    const float *scores;               /* SPM, UNIGRAM (GGUF); else NULL */
+    const double *weights;             /* UNIGRAM (tokenizer.json): scores as it has them; NULL */
     int32_t n_merges;
-    const char *const *merges;     /* "left right"; BPE only */
+    const char *const *merges;     /* "left right"; BPE, and SPM without scores */
     const char *pre;               /* pre-tokenizer by GGUF name ("smollm", "gpt-2", "llama-bpe",
-                                      "qwen2", "mpt" ...; NULL or "default": gpt-2). "qwen2" also
-                                      normalises to NFC, as Qwen's own tokenizers do */
+                                      "qwen2", "mpt" ...; NULL or "default": gpt-2). "qwen2" and
+                                      "mpt" also normalise to NFC, as their own tokenizers do */
     const json_t *pre_json;        /* tokenizer.json's "pre_tokenizer", or NULL; borrowed */
     const json_t *normalizer_json; /* tokenizer.json's "normalizer", or NULL; borrowed */
     bool ignore_merges;            /* whole pre-token in the vocabulary wins (Llama 3) */
-    bool add_space_prefix, byte_fallback; /* SPM */
+    bool add_space_prefix, byte_fallback; /* SPM, UNIGRAM */
     int32_t bos, eos, unk, pad;           /* -1: none */
     bool add_bos, add_eos;                /* when special tokens are on */
 };
@@ -82,9 +82,17 @@ int hold_tokenizer_encode_mixed(const struct hold_tokenizer *t, const char *text
                                 const unsigned char *control, size_t n, struct hold_ids *out,
                                 struct hold_ids *starts, struct hold_error *err);
 
-/* Append the bytes of ids; control tokens are left out unless `special`. Unknown ids: EDATA. */
+/* Append the text of ids as `tokenizers` decodes it; control tokens are left out unless `special`.
+ * SentencePiece: a blank that encoding puts before the text is taken away, and a run of byte pieces
+ * that is not valid UTF-8 is U+FFFD for each byte. Unknown ids: EDATA. */
 int hold_tokenizer_decode(const struct hold_tokenizer *t, const int32_t *ids, size_t n,
                           bool special, struct hold_str *out, struct hold_error *err);
+
+/* The same for ids that come in parts: the bytes of each piece whatever they are, so that a caller
+ * can hold back what is not a whole character yet; `first`: the ids begin the text. */
+int hold_tokenizer_decode_part(const struct hold_tokenizer *t, const int32_t *ids, size_t n,
+                               bool special, bool first, struct hold_str *out,
+                               struct hold_error *err);
 
 int32_t hold_tokenizer_size(const struct hold_tokenizer *t);
 int32_t hold_tokenizer_bos(const struct hold_tokenizer *t);
@@ -92,11 +100,19 @@ int32_t hold_tokenizer_eos(const struct hold_tokenizer *t);
 /* Does the vocabulary ask for BOS before, EOS after a text on its own? */
 bool hold_tokenizer_adds_bos(const struct hold_tokenizer *t);
 bool hold_tokenizer_adds_eos(const struct hold_tokenizer *t);
+/* A piece that no plain text becomes; so not the one for what the vocabulary lacks. */
 bool hold_tokenizer_is_control(const struct hold_tokenizer *t, int32_t id);
 /* Id of a piece by its exact text ("<|im_end|>"), -1 when there is none. */
 int32_t hold_tokenizer_find(const struct hold_tokenizer *t, const char *piece);
 const char *hold_tokenizer_piece(const struct hold_tokenizer *t,
                                  int32_t id); /* borrowed, NULL out of range */
+/* The merges, the earliest first: two pieces that become one.  Of a vocabulary of scores these are
+ * what the scores mean.  The caller frees *out. */
+struct hold_merge {
+    int32_t rank, left, right;
+};
+int hold_tokenizer_merges(const struct hold_tokenizer *t, struct hold_merge **out, size_t *n,
+                          struct hold_error *err);
 /* True when text contains a special token's text (a data warning). */
 bool hold_tokenizer_has_special_text(const struct hold_tokenizer *t, const char *text, size_t n);
 /* SHA-256 over pieces, types, merges and rules: part of stage specs. */

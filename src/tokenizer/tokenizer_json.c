@@ -1,4 +1,4 @@
-/* tokenizer_json.c: Hugging Face tokenizer.json (byte-level BPE) to a vocabulary. */
+/* tokenizer_json.c: Hugging Face tokenizer.json (BPE and Unigram) to a vocabulary. */
 #include <string.h>
 
 #include "base/json.h"
@@ -16,6 +16,8 @@ struct reader {
     int32_t *lengths;
     enum hold_piece_type *types;
     const char **merges;
+    json_t *pieces_by_text; /* of Unigram: the list as BPE has it; owned */
+    double *weights;
     struct hold_added *added;
     size_t n_added;
 };
@@ -26,6 +28,8 @@ static void reader_release(struct reader *r) {
     hold_free(r->lengths);
     hold_free(r->types);
     hold_free(r->merges);
+    hold_free(r->weights);
+    json_decref(r->pieces_by_text);
     hold_free(r->added);
 }
 
@@ -41,15 +45,24 @@ static int refuse_unless_empty(const struct reader *r, const json_t *model, cons
                : hold_fail(err, HOLD_EUNSUPPORTED, "%s: model.%s is not supported", r->where, key);
 }
 
-static int check_model(const struct reader *r, const json_t *model, struct hold_error *err) {
+static int check_model(struct reader *r, const json_t *model, struct hold_error *err) {
     const char *type = NULL;
     int rc = hold_json_text_or(model, "type", "BPE", &type, r->where, err);
-    if (rc == HOLD_OK && strcmp(type, "BPE") != 0) {
+    if (rc != HOLD_OK) {
+        return rc;
+    }
+    if (strcmp(type, "Unigram") == 0) {
+        r->vocab.kind = HOLD_VOCAB_UNIGRAM;
+        return json_is_array(json_object_get(model, "vocab"))
+                   ? HOLD_OK
+                   : hold_fail(err, HOLD_EFORMAT, "%s: model.vocab is not a list", r->where);
+    }
+    if (strcmp(type, "BPE") != 0) {
         return hold_fail(err, HOLD_EUNSUPPORTED, "%s: model type %s is not supported", r->where,
                          type);
     }
-    static const char *const KEYS[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix",
-                                       "byte_fallback"};
+    static const char *const KEYS[] = {"dropout", "continuing_subword_prefix",
+                                       "end_of_word_suffix"};
     for (size_t i = 0; rc == HOLD_OK && i < sizeof KEYS / sizeof KEYS[0]; i++) {
         rc = refuse_unless_empty(r, model, KEYS[i], err);
     }
@@ -59,6 +72,40 @@ static int check_model(const struct reader *r, const json_t *model, struct hold_
     if (rc == HOLD_OK && !json_is_array(json_object_get(model, "merges"))) {
         rc = hold_fail(err, HOLD_EFORMAT, "%s: model.merges is not a list", r->where);
     }
+    return rc;
+}
+
+/* Unigram's list of [piece, score], as an object of ids and an array of scores. */
+static int read_unigram(struct reader *r, const json_t *list, struct hold_error *err) {
+    size_t n = json_array_size(list);
+    r->pieces_by_text = json_object();
+    int rc = r->pieces_by_text == NULL ? hold_fail(err, HOLD_ENOMEMORY, "out of memory for pieces")
+                                       : HOLD_OK;
+    for (size_t i = 0; rc == HOLD_OK && i < n; i++) {
+        const json_t *item = json_array_get(list, i);
+        const char *text = json_string_value(json_array_get(item, 0));
+        if (text == NULL || json_array_size(item) != 2 ||
+            !json_is_number(json_array_get(item, 1))) {
+            rc = hold_fail(err, HOLD_EFORMAT, "%s: model.vocab[%zu] is not a piece and its score",
+                           r->where, i);
+        } else if (json_object_get(r->pieces_by_text, text) != NULL) {
+            rc = hold_fail(err, HOLD_EFORMAT, "%s: model.vocab[%zu]: \"%.80s\" is there twice",
+                           r->where, i, text);
+        } else if (json_object_set_new(r->pieces_by_text, text, json_integer((json_int_t)i)) != 0) {
+            rc = hold_fail(err, HOLD_ENOMEMORY, "out of memory for pieces");
+        }
+    }
+    return rc;
+}
+
+/* Scores by id, once all ids are known; added tokens beyond the list have none. */
+static int read_weights(struct reader *r, const json_t *list, struct hold_error *err) {
+    int rc = hold_new((void **)&r->weights, (size_t)r->vocab.n_pieces, sizeof *r->weights, "scores",
+                      err);
+    for (size_t i = 0; rc == HOLD_OK && i < json_array_size(list); i++) {
+        r->weights[i] = json_number_value(json_array_get(json_array_get(list, i), 1));
+    }
+    r->vocab.weights = r->weights;
     return rc;
 }
 
@@ -270,38 +317,64 @@ static int read_config(struct reader *r, const json_t *config, const json_t *voc
     return rc;
 }
 
-/* The decoder must be ByteLevel, alone or in a Sequence, or missing. */
-static int check_decoder(const struct reader *r, const json_t *decoder, struct hold_error *err) {
-    const char *type = json_string_value(json_object_get(decoder, "type"));
-    if (decoder == NULL || json_is_null(decoder) ||
-        (type != NULL && strcmp(type, "ByteLevel") == 0)) {
-        return HOLD_OK;
+/* What becomes of a text that no piece covers. */
+static int read_unknown(struct reader *r, const json_t *model, const json_t *vocab,
+                        const char **unk, bool *fuse, struct hold_error *err) {
+    int rc =
+        hold_json_bool_or(model, "byte_fallback", false, &r->vocab.byte_fallback, r->where, err);
+    *unk = NULL;
+    *fuse = true;
+    if (rc != HOLD_OK) {
+        return rc;
     }
-    const json_t *list = json_object_get(decoder, "decoders");
-    for (size_t i = 0; type != NULL && strcmp(type, "Sequence") == 0 && i < json_array_size(list);
-         i++) {
-        const char *inner = json_string_value(json_object_get(json_array_get(list, i), "type"));
-        if (inner == NULL || strcmp(inner, "ByteLevel") != 0) {
-            return hold_fail(err, HOLD_EUNSUPPORTED, "%s: decoder %s is not supported", r->where,
-                             inner != NULL ? inner : "without a type");
+    if (r->vocab.kind != HOLD_VOCAB_UNIGRAM) {
+        rc = hold_json_text_or(model, "unk_token", NULL, unk, r->where, err);
+        return rc == HOLD_OK ? hold_json_bool_or(model, "fuse_unk", false, fuse, r->where, err)
+                             : rc;
+    }
+    int64_t id = -1;
+    const json_t *value = json_object_get(model, "unk_id");
+    if (value != NULL && !json_is_null(value)) {
+        rc = hold_json_get_int(model, "unk_id", &id, r->where, err);
+        const json_t *item = id >= 0 ? json_array_get(vocab, (size_t)id) : NULL;
+        *unk = json_string_value(json_array_get(item, 0));
+        if (rc == HOLD_OK && *unk == NULL) {
+            rc = hold_fail(err, HOLD_EFORMAT, "%s: model.unk_id %lld is out of range", r->where,
+                           (long long)id);
         }
     }
-    return type != NULL && strcmp(type, "Sequence") == 0
-               ? HOLD_OK
-               : hold_fail(err, HOLD_EUNSUPPORTED, "%s: decoder %s is not supported", r->where,
-                           type != NULL ? type : "without a type");
+    return rc;
+}
+
+/* Pieces, added tokens and how they join. */
+static int read_pieces(struct reader *r, const json_t *model, const json_t *added,
+                       struct hold_error *err) {
+    const json_t *list = json_object_get(model, "vocab");
+    bool unigram = r->vocab.kind == HOLD_VOCAB_UNIGRAM;
+    int rc = unigram ? read_unigram(r, list, err) : HOLD_OK;
+    const json_t *vocab = unigram ? r->pieces_by_text : list;
+    if (rc == HOLD_OK) {
+        rc = read_vocab(r, vocab, added, err);
+    }
+    if (rc == HOLD_OK) {
+        rc = read_added(r, vocab, added, err);
+    }
+    if (rc == HOLD_OK) {
+        rc = unigram ? read_weights(r, list, err)
+                     : read_merges(r, json_object_get(model, "merges"), err);
+    }
+    return rc;
 }
 
 int hold_tokenizer_from_json(struct hold_tokenizer **out, const json_t *tokenizer,
                              const json_t *config, const char *where, struct hold_error *err) {
     *out = NULL;
     struct reader r = {.where = where, .vocab = {.kind = HOLD_VOCAB_BPE}};
+    struct hold_tokenizer_extra extra = {0};
     hold_arena_init(&r.arena, 0);
     const json_t *model = json_object_get(tokenizer, "model");
     const json_t *added = json_object_get(tokenizer, "added_tokens");
-    const json_t *vocab = json_object_get(model, "vocab");
     const char *unk = NULL;
-    bool fuse = false;
     int rc = HOLD_OK;
     if (!json_is_object(tokenizer) || !json_is_object(model)) {
         rc = hold_fail(err, HOLD_EFORMAT, "%s: no \"model\" object", where);
@@ -312,39 +385,30 @@ int hold_tokenizer_from_json(struct hold_tokenizer **out, const json_t *tokenize
         rc = check_model(&r, model, err);
     }
     if (rc == HOLD_OK) {
-        rc = hold_json_text_or(model, "unk_token", NULL, &unk, where, err);
-    }
-    if (rc == HOLD_OK) {
-        rc = hold_json_bool_or(model, "fuse_unk", false, &fuse, where, err);
+        rc = read_unknown(&r, model, json_object_get(model, "vocab"), &unk, &extra.fuse_unk, err);
     }
     if (rc == HOLD_OK) {
         rc = hold_json_bool_or(model, "ignore_merges", false, &r.vocab.ignore_merges, where, err);
     }
     if (rc == HOLD_OK) {
-        rc = check_decoder(&r, json_object_get(tokenizer, "decoder"), err);
+        rc = read_pieces(&r, model, added, err);
     }
     if (rc == HOLD_OK) {
-        rc = read_vocab(&r, vocab, added, err);
-    }
-    if (rc == HOLD_OK) {
-        rc = read_added(&r, vocab, added, err);
-    }
-    if (rc == HOLD_OK) {
-        rc = read_merges(&r, json_object_get(model, "merges"), err);
-    }
-    if (rc == HOLD_OK) {
+        const json_t *vocab =
+            r.pieces_by_text != NULL ? r.pieces_by_text : json_object_get(model, "vocab");
         rc = read_config(&r, config, vocab, unk, err);
     }
     if (rc == HOLD_OK) {
         r.vocab.normalizer_json = json_object_get(tokenizer, "normalizer");
         r.vocab.pre_json = json_object_get(tokenizer, "pre_tokenizer");
-        if (r.vocab.pre_json == NULL || json_is_null(r.vocab.pre_json)) {
-            rc = hold_fail(err, HOLD_EUNSUPPORTED, "%s: no pre_tokenizer, expected ByteLevel",
-                           where);
+        if (r.vocab.pre_json == NULL) {
+            r.vocab.pre_json = json_null();
         }
-    }
-    if (rc == HOLD_OK) {
-        rc = hold_tokenizer_build(out, &r.vocab, r.added, r.n_added, fuse, err);
+        extra.added = r.added;
+        extra.n_added = r.n_added;
+        extra.decoder_json = json_object_get(tokenizer, "decoder");
+        extra.where = where;
+        rc = hold_tokenizer_build(out, &r.vocab, &extra, err);
     }
     reader_release(&r);
     return rc;

@@ -93,6 +93,15 @@ bool hold_unicode_numeric(int32_t c) {
            (c >= NEWER_NUMBERS[0].first && WITHIN(NEWER_NUMBERS, c));
 }
 
+bool hold_unicode_punctuation(int32_t c) {
+    if (c < 128) {
+        return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') ||
+               (c >= '{' && c <= '~');
+    }
+    utf8proc_category_t category = utf8proc_category(c);
+    return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
+}
+
 void hold_unicode_add(struct hold_str *out, int32_t c) {
     utf8proc_uint8_t bytes[4];
     hold_str_add_bytes(out, bytes, (size_t)utf8proc_encode_char(c, bytes));
@@ -157,17 +166,34 @@ static bool joins(int32_t last, int32_t next) {
     return compose(pair, 2) == 1;
 }
 
+void hold_unicode_compat(int32_t c, struct hold_str *out) {
+    int32_t codes[EXPAND];
+    utf8proc_ssize_t n = utf8proc_decompose_char(
+        c, codes, EXPAND, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT, NULL);
+    for (utf8proc_ssize_t i = 0; i < n && i < EXPAND; i++) {
+        hold_unicode_add(out, codes[i]);
+    }
+}
+
+void hold_unicode_lower(int32_t c, struct hold_str *out) {
+    if (c == 0x130) { /* the one letter whose lower case is two characters */
+        hold_str_add(out, "i\xCC\x87");
+    } else {
+        hold_unicode_add(out, utf8proc_tolower(c));
+    }
+}
+
 /* Decompose, order and compose the characters of text[begin..end) onto out. */
-static int add_group(const char *text, size_t begin, size_t end, struct hold_str *out,
-                     struct hold_error *err) {
+static int add_group(const char *text, size_t begin, size_t end, bool decompose,
+                     struct hold_str *out, struct hold_error *err) {
     int32_t codes[(GROUP + 1) * 4];
     utf8proc_ssize_t n =
         utf8proc_decompose((const utf8proc_uint8_t *)text + begin, (utf8proc_ssize_t)(end - begin),
                            codes, (GROUP + 1) * 4, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE);
     if (n < 0 || n > (GROUP + 1) * 4) {
-        return hold_fail(err, HOLD_EDATA, "offset %zu: text cannot be normalised to NFC", begin);
+        return hold_fail(err, HOLD_EDATA, "offset %zu: text cannot be normalised", begin);
     }
-    n = compose(codes, n);
+    n = decompose ? n : compose(codes, n);
     for (utf8proc_ssize_t i = 0; i < n; i++) {
         hold_unicode_add(out, codes[i]);
     }
@@ -194,12 +220,14 @@ static size_t group_end(const char *text, size_t n, size_t at) {
     return at;
 }
 
-int hold_unicode_nfc(const char *text, size_t n, bool *changed, struct hold_str *out, size_t **from,
-                     size_t **to, struct hold_error *err) {
+int hold_unicode_normal(const char *text, size_t n, bool decompose, bool *changed,
+                        struct hold_str *out, size_t **from, size_t **to, struct hold_error *err) {
     *changed = false;
     *from = *to = NULL;
     size_t plain = 0;
-    while (plain < n && (unsigned char)text[plain] < 0xCC) { /* below U+0300 all is NFC */
+    /* Below U+0300 all is NFC, below U+00C0 all is NFD. */
+    unsigned char bound = decompose ? 0xC3 : 0xCC;
+    while (plain < n && (unsigned char)text[plain] < bound) {
         plain++;
     }
     if (plain == n) {
@@ -216,7 +244,7 @@ int hold_unicode_nfc(const char *text, size_t n, bool *changed, struct hold_str 
     }
     for (size_t at = 0; rc == HOLD_OK && at < n;) {
         size_t end = group_end(text, n, at), before = out->len;
-        rc = add_group(text, at, end, out, err);
+        rc = add_group(text, at, end, decompose, out, err);
         if (rc == HOLD_OK) {
             rc = hold_str_check(out, err);
         }

@@ -23,6 +23,8 @@ int32_t hold_unicode_next(const unsigned char *text, size_t *at);
 enum hold_class hold_unicode_class(int32_t c);
 /* Rust's char::is_numeric: general categories Nd, Nl and No. */
 bool hold_unicode_numeric(int32_t c);
+/* ASCII punctuation and the general categories P*. */
+bool hold_unicode_punctuation(int32_t c);
 /* Append c (a scalar value) as UTF-8. */
 void hold_unicode_add(struct hold_str *out, int32_t c);
 
@@ -32,11 +34,17 @@ void hold_unicode_add(struct hold_str *out, int32_t c);
 int hold_unicode_repair(const char *text, size_t n, struct hold_str *out, size_t **from,
                         struct hold_error *err);
 
-/* NFC of n bytes of valid UTF-8.  When the text is NFC already, *changed is false and nothing else
- * is written.  Else *out is the normal form and *from[i] the offset in `text` where the group of
- * characters begins that byte i came from, *to[i] the offset where that group ends (all owned by
- * the caller). A run of combining marks is cut into pieces of 256 so that time stays linear. */
-int hold_unicode_nfc(const char *text, size_t n, bool *changed, struct hold_str *out, size_t **from,
-                     size_t **to, struct hold_error *err);
+/* Append the full compatibility decomposition of c, not reordered. */
+void hold_unicode_compat(int32_t c, struct hold_str *out);
+/* Append the lower case of c, as Rust's char::to_lowercase. */
+void hold_unicode_lower(int32_t c, struct hold_str *out);
+
+/* NFC (or, with `decompose`, NFD) of n bytes of valid UTF-8.  When the text is normal already,
+ * *changed is false and nothing else is written.  Else *out is the normal form and *from[i] the
+ * offset in `text` where the group of characters begins that byte i came from, *to[i] the offset
+ * where that group ends (all owned by the caller). A run of combining marks is cut into pieces of
+ * 256 so that time stays linear. */
+int hold_unicode_normal(const char *text, size_t n, bool decompose, bool *changed,
+                        struct hold_str *out, size_t **from, size_t **to, struct hold_error *err);
 
 #endif

@@ -73,6 +73,8 @@ static void origins_follow_strings(void **state) {
          "111111111111111111111111111111"},
         {"{% for m in messages %}{{ m.role }}{% endfor %}", "uu", "01"},
         {"{% filter upper %}x{{ messages[1].content }}{% endfilter %}", "XDE", ".11"},
+        {"{{ [3, 1, 2]|min }}{{ ['b', 'C']|max }}{{ []|min is defined }}", "1CFalse", "......."},
+        {"{{ none|map('upper')|list }}{{ none|selectattr('x')|list }}", "[][]", "...."},
         {"{{ messages | map(attribute='content') | join('|') }}", "ab c|de", "0000.11"},
         {"{{ bos_token }}{{ messages | length }}", "<s>2", "...."},
     };

@@ -1,9 +1,10 @@
 """make_templates.py: renderings by jinja2, set up as in `transformers`, for tests/unit/test_template_golden.c.
 
-    make_templates.py [--count N] [--seed S] [--out FILE]
+    make_templates.py [--count N] [--seed S] [--out FILE] [--templates FOLDER]
 
 For every templates/*.jinja N random message lists; each line of the output has the template's name, the
 messages, the options, and the text, or "error" where jinja2 refuses.  Checked in: --count 5.
+Other templates are tried with `build/release/tests/unit/test_template_golden FILE FOLDER`.
 """
 import argparse
 import glob
@@ -107,11 +108,12 @@ def main():
     parser.add_argument("--count", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", default=os.path.join(HERE, "templates.jsonl"))
+    parser.add_argument("--templates", default=os.path.join(HERE, "templates"))
     args = parser.parse_args()
     env = environment()
     errors = 0
     with open(args.out, "w", encoding="utf-8") as out:
-        for path in sorted(glob.glob(os.path.join(HERE, "templates", "*.jinja"))):
+        for path in sorted(glob.glob(os.path.join(args.templates, "*.jinja"))):
             with open(path, encoding="utf-8", newline="") as f:
                 template = env.from_string(f.read())
             rng = random.Random(f"{args.seed} {os.path.basename(path)}")

@@ -1,8 +1,9 @@
-"""make_vocabs.py: small byte-level BPE vocabularies under several pre-tokenizers, and lines with their ids.
+"""make_vocabs.py: small vocabularies under several pre-tokenizers, and lines with their ids.
 
     make_vocabs.py            writes vocab_*.json and lines.jsonl beside itself
     make_vocabs.py MODEL.gguf writes smollm2.jsonl: lines with the ids under the GGUF's own vocabulary
 """
+import collections
 import json
 import os
 import sys
@@ -31,14 +32,73 @@ KINDS = {
                           P.Split(Regex(r"[!?.,]+"), "merged_with_previous"), P.Split(Regex(r"\s"), "contiguous"),
                           BYTES])),
 }
+BLANK = "\u2581"
+BYTE_PIECES = [f"<0x{i:02X}>" for i in range(256)]
+
+
+def pieces_decoder(strip):
+    """SentencePiece's decoder, as Llama (strip) and Gemma have it."""
+    return decoders.Sequence([decoders.Replace(BLANK, " "), decoders.ByteFallback(), decoders.Fuse()]
+                             + [decoders.Strip(" ", 1, 0)] * strip)
+
+
+# SentencePiece: normalizer, pre-tokenizer, decoder, byte fallback.
+PIECES = {
+    "llama2": (normalizers.Sequence([normalizers.Prepend(BLANK), normalizers.Replace(" ", BLANK)]), None,
+               pieces_decoder(True), True),
+    "mistral": (None, P.Metaspace(BLANK, "first", split=False), pieces_decoder(True), True),
+    "gemma": (normalizers.Replace(" ", BLANK), P.Split(" ", "merged_with_previous"), pieces_decoder(False), True),
+    "unigram": (normalizers.Sequence([normalizers.NFKC(), normalizers.Strip(),
+                                      normalizers.Replace(Regex(" {2,}"), " ")]),
+                P.Metaspace(BLANK, "always"), decoders.Metaspace(BLANK, "always"), False),
+}
 PER_LINE = 48
+
+
+def pieces_vocab(name, corpus):
+    """A small SentencePiece vocabulary, as JSON."""
+    normalizer, pre, decoder, fallback = PIECES[name]
+    special = ["<unk>", "<s>", "</s>"]
+    corpus = [t.replace("<s>", "").replace("</s>", "") for t in corpus]
+    if name == "unigram":
+        counts = collections.Counter("".join(corpus))
+        corpus = ["".join(c for c in t if counts[c] > 40) for t in corpus]
+        tokenizer = Tokenizer(models.Unigram())
+        trainer = trainers.UnigramTrainer(vocab_size=700, show_progress=False, unk_token="<unk>", special_tokens=special,
+                                          initial_alphabet=[])
+    else:
+        tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=fallback, fuse_unk=True))
+        trainer = trainers.BpeTrainer(vocab_size=800, limit_alphabet=150, show_progress=False,
+                                      special_tokens=special + BYTE_PIECES)
+        corpus = [t[:60] for t in corpus]
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    if pre is not None:
+        tokenizer.pre_tokenizer = pre
+    tokenizer.decoder = decoder
+    tokenizer.train_from_iterator(corpus, trainer)
+    tokenizer.add_special_tokens([AddedToken("<|im_start|>", normalized=False),
+                                  AddedToken("<|im_end|>", normalized=False, rstrip=True)])
+    tokenizer.add_tokens([AddedToken("<user>", normalized=name != "llama2")])
+    spec = json.loads(tokenizer.to_str())
+    spec["added_tokens"] = [a for a in spec["added_tokens"] if a["content"] not in BYTE_PIECES]
+    if name == "unigram":  # short decimals, which every reader of JSON reads alike
+        spec["model"]["vocab"] = [[p, round(s * 1024) / 1024] for p, s in spec["model"]["vocab"]]
+    return spec
+
+
+def ids_of(name, texts, special):
+    """The peer's ids."""
+    path = os.path.join(HERE, f"vocab_{name}.json")
+    tokenizer = Tokenizer.from_file(path) if special else compare_lines.peer(path).tokenizer
+    return [tokenizer.encode(t, add_special_tokens=False).ids for t in texts]
 
 
 def main():
     if len(sys.argv) > 1:
-        tokenizer = compare_lines.peer(sys.argv[1])
+        tokenizer = compare_lines.peer(sys.argv[1]).tokenizer
         with open(os.path.join(HERE, "smollm2.jsonl"), "w", encoding="utf-8") as f:
-            for text in mixed.lines(300, 3):
+            for text in mixed.lines(120, 3):
                 ids = tokenizer.encode(text, add_special_tokens=False).ids
                 f.write(json.dumps({"text": text, "ids": ids}, ensure_ascii=False, separators=(",", ":")) + "\n")
         return
@@ -60,17 +120,21 @@ def main():
         with open(path, "w", encoding="utf-8") as f:
             json.dump(json.loads(tokenizer.to_str()), f, ensure_ascii=False, separators=(",", ":"))
             f.write("\n")
-        for row in rows:
-            tokenizer.encode_special_tokens = True
-            row["ids"][name] = tokenizer.encode(row["text"], add_special_tokens=False).ids
+    for name in PIECES:
+        with open(os.path.join(HERE, f"vocab_{name}.json"), "w", encoding="utf-8") as f:
+            json.dump(pieces_vocab(name, corpus), f, ensure_ascii=False, separators=(",", ":"))
+            f.write("\n")
+    for name in list(KINDS) + list(PIECES):
+        for row, ids in zip(rows, ids_of(name, [row["text"] for row in rows], False)):
+            row["ids"][name] = ids
+            text = Tokenizer.from_file(os.path.join(HERE, f"vocab_{name}.json")).decode(ids, skip_special_tokens=True)
+            if text != row["text"]:
+                row.setdefault("decoded", {})[name] = text
     specials = ["<|im_start|>user\nhi <user>!<|im_end|>\n", "a <mask> b<mask>", "x <sep> y<sep>\n\nz", "<mask><sep> <mask>",
                 "Lo\u0308we und Löwe", "<|im_<|im_end|>end|>", "<|im_start|><|im_start|>"]
     for text in specials:
-        row = {"text": text, "ids": {}, "special": True}
-        for name in KINDS:
-            tokenizer = Tokenizer.from_file(os.path.join(HERE, f"vocab_{name}.json"))
-            row["ids"][name] = tokenizer.encode(text, add_special_tokens=False).ids
-        rows.append(row)
+        rows.append({"text": text, "special": True,
+                     "ids": {name: ids_of(name, [text], True)[0] for name in list(KINDS) + list(PIECES)}})
     with open(os.path.join(HERE, "lines.jsonl"), "w", encoding="utf-8") as f:
         for row in rows:
             f.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
