@@ -9,7 +9,7 @@
 
 struct hold_cpu_block; /* an allocation's header, in cpu.c */
 
-enum { HOLD_CPU_SCRATCHES = 2 };
+enum { HOLD_CPU_SCRATCHES = 3 };
 
 /* Products by our own kernels (gemm.c), of the device's instruction set. */
 struct hold_cpu_products {

@@ -7,6 +7,10 @@
 
 enum { PANEL = BLOCK_VECS * VEC, DEEP = 256, BLOCK = 192 };
 
+/* Wide products: columns packed at a time, rows of A packed at a time, and their leading dimension,
+ * which keeps rows apart in the cache's sets however far apart they lie in A. */
+enum { WIDE = 1024, TALL = 96, PITCH = DEEP + 16, LEAST_PANELS = 4, LEAST_ROWS = 48 };
+
 /* A frozen weight (out, in) as panels of PANEL outputs: panel p holds (in, PANEL), the transpose of
  * its rows, zeros past the last output. */
 static int64_t packed_bytes(int64_t out, int64_t in) {
@@ -83,11 +87,70 @@ static void scale_matrix(struct hold_device *d, int64_t m, int64_t n, float beta
             c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
 }
 
+/* c(rows, width) = or += a(rows, deep) panel(deep, PANEL), a packed. */
+static void panel_product(int64_t rows, int64_t width, int64_t deep, const float *a,
+                          const float *panel, bool add, float *c, int64_t ldc) {
+    if (width % VEC == 0) {
+        hold_block_product(rows, width, deep, a, PITCH, 1, panel, PANEL, add, c, ldc);
+        return;
+    }
+    _Alignas(64) float space[TALL * PANEL];
+    hold_block_product(rows, round_up(width, VEC), deep, a, PITCH, 1, panel, PANEL, false, space,
+                       PANEL);
+    put_columns(rows, width, space, add, c, ldc);
+}
+
+/* Many rows, columns and terms: a stretch of B is packed once for all rows, and a block of A once
+ * for all columns of the stretch, so that both are read from near caches (Goto and van de Geijn,
+ * "Anatomy of high-performance matrix multiplication", 2008). */
+static void wide_gemm(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
+                      float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                      bool add, float *c, int64_t ldc) {
+    float *packed = hold_cpu_scratch(d, 2, DEEP * WIDE * (int64_t)sizeof(float));
+    if (!packed)
+        return;
+    int64_t blocks = (m + TALL - 1) / TALL, tall = round_up((m + blocks - 1) / blocks, 6);
+    blocks = (m + tall - 1) / tall;
+#pragma omp parallel num_threads(d->threads)
+    for (int64_t left = 0; left < n; left += WIDE)
+        for (int64_t from = 0; from < k; from += DEEP) {
+            _Alignas(64) float rows[TALL * PITCH];
+            int64_t wide = n - left < WIDE ? n - left : WIDE, panels = (wide + PANEL - 1) / PANEL;
+            int64_t deep = k - from < DEEP ? k - from : DEEP, held = -1;
+#pragma omp for schedule(static)
+            for (int64_t p = 0; p < panels; p++)
+                pack_panel(tb, from, deep, left + p * PANEL,
+                           wide - p * PANEL < PANEL ? wide - p * PANEL : PANEL, alpha, b, ldb,
+                           packed + p * deep * PANEL);
+#pragma omp for collapse(2) schedule(static)
+            for (int64_t block = 0; block < blocks; block++)
+                for (int64_t p = 0; p < panels; p++) {
+                    int64_t first = block * tall, height = m - first < tall ? m - first : tall;
+                    if (held != block) {
+                        if (ta)
+                            transpose(deep, height, a + from * lda + first, lda, 1, rows, PITCH);
+                        else
+                            for (int64_t i = 0; i < height; i++)
+                                memcpy(rows + i * PITCH, a + (first + i) * lda + from,
+                                       (size_t)deep * sizeof(float));
+                        held = block;
+                    }
+                    panel_product(height, wide - p * PANEL < PANEL ? wide - p * PANEL : PANEL, deep,
+                                  rows, packed + p * deep * PANEL, add || from > 0,
+                                  c + first * ldc + left + p * PANEL, ldc);
+                }
+        }
+}
+
 static void gemm(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
                  float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
                  float *c, int64_t ldc) {
     if ((beta != 0 && beta != 1) || k == 0)
         scale_matrix(d, m, n, beta, c, ldc);
+    if (m >= LEAST_ROWS && n >= LEAST_PANELS * PANEL && k >= DEEP / 2) {
+        wide_gemm(d, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta != 0, c, ldc);
+        return;
+    }
     int64_t a_row = ta ? 1 : lda, a_col = ta ? lda : 1;
     int64_t panels = (n + PANEL - 1) / PANEL;
     /* Rows are shared out too when there are few panels, in stretches long enough to be worth the
