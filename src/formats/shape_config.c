@@ -166,7 +166,10 @@ static int read_layer_types(const json_t *config, struct hold_shape *s, const ch
         first = type && strcmp(type, "full_attention") == 0 ? l + 1 : 0;
     }
     s->global_every = first;
-    s->window = first == 1 ? 0 : s->window;
+    if (first == 1) { /* no layer slides */
+        s->global_every = 0;
+        s->window = 0;
+    }
     for (int64_t l = 0; l < n; l++) {
         const char *type = json_string_value(json_array_get(types, (size_t)l));
         bool slides = first == 0 || (l + 1) % first != 0;
