@@ -1,7 +1,8 @@
 /* cmd_model_init.c: `holdfast model init`: a model of random weights from a folder that has none.
  *
  * Matrices are N(0, 0.02^2), those that write into the residual stream N(0, 0.02^2 / (2 n_layers))
- * (Radford et al. 2019), gains are 1, biases 0.  Each tensor's numbers depend on (seed, its name) alone.
+ * (Radford et al. 2019), gains are 1, biases 0.  Each tensor's numbers depend on (seed, its name)
+ * alone.
  */
 #include <math.h>
 #include <string.h>

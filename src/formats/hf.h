@@ -12,7 +12,8 @@
 #include "formats/safetensors.h"
 #include "tokenizer/tokenizer.h"
 
-/* The families that are computed.  GGUF has Mistral as llama: without a window it is read as that. */
+/* The families that are computed.  GGUF has Mistral as llama: without a window it is read as that.
+ */
 enum hold_family { HOLD_LLAMA, HOLD_MISTRAL, HOLD_QWEN2, HOLD_QWEN3, HOLD_GEMMA3, HOLD_FAMILIES };
 
 /* What a family computes besides llama's. */
@@ -22,12 +23,12 @@ struct hold_traits {
     bool qkv_bias;                         /* of q, k and v */
     bool head_norm;                        /* an RMS norm on each head of q and k */
     bool gelu;                             /* the gate's activation is GELU (tanh), not SiLU */
-    bool post_norms;      /* norms also on the outputs of attention and MLP */
-    bool offset_gain;     /* norms multiply by 1 + w */
-    bool scaled_embed;    /* embeddings are multiplied by sqrt(d_model) */
-    int64_t head_dim;     /* when config.json gives none; 0: d_model / n_heads */
-    double norm_eps;      /* when config.json gives none */
-    bool tied;            /* when config.json does not say */
+    bool post_norms;                       /* norms also on the outputs of attention and MLP */
+    bool offset_gain;                      /* norms multiply by 1 + w */
+    bool scaled_embed;                     /* embeddings are multiplied by sqrt(d_model) */
+    int64_t head_dim;                      /* when config.json gives none; 0: d_model / n_heads */
+    double norm_eps;                       /* when config.json gives none */
+    bool tied;                             /* when config.json does not say */
 };
 
 /* Frequencies of the rotary embedding: as theta gives them, all divided by `factor`, or Llama 3's

@@ -95,13 +95,12 @@ static struct key key_of(const struct hold_shape *s, bool gguf, const char *in_g
     return k;
 }
 
-int hold_shape_check_field(struct hold_shape *s, const struct hold_shape_field *f, const char *where,
-                           bool gguf, struct hold_error *err) {
+int hold_shape_check_field(struct hold_shape *s, const struct hold_shape_field *f,
+                           const char *where, bool gguf, struct hold_error *err) {
     int64_t value = *hold_shape_field(s, f);
     if (value < 1 || value > f->max) {
         return hold_fail(err, HOLD_EFORMAT, "%s: %s: found %lld, expected 1 to %lld", where,
-                         key_of(s, gguf, f->gguf, f->hf).text, (long long)value,
-                         (long long)f->max);
+                         key_of(s, gguf, f->gguf, f->hf).text, (long long)value, (long long)f->max);
     }
     return HOLD_OK;
 }
@@ -112,12 +111,11 @@ static int check_rope(const struct hold_shape *s, const char *where, struct hold
         return HOLD_OK;
     }
     if (!(r->factor >= 1 && r->factor < 1e6)) {
-        return hold_fail(err, HOLD_EFORMAT,
-                         "%s: rope scaling: a factor of %g, expected 1 or more", where, r->factor);
+        return hold_fail(err, HOLD_EFORMAT, "%s: rope scaling: a factor of %g, expected 1 or more",
+                         where, r->factor);
     }
-    if (r->kind == HOLD_ROPE_LLAMA3 &&
-        !(r->low > 0 && r->high > r->low && r->high < 1e6 && r->original >= 1 &&
-          r->original < 1e9)) {
+    if (r->kind == HOLD_ROPE_LLAMA3 && !(r->low > 0 && r->high > r->low && r->high < 1e6 &&
+                                         r->original >= 1 && r->original < 1e9)) {
         return hold_fail(err, HOLD_EFORMAT,
                          "%s: rope scaling: frequency factors %g to %g of %g positions make no "
                          "sense",
@@ -129,10 +127,10 @@ static int check_rope(const struct hold_shape *s, const char *where, struct hold
 int hold_shape_check(const struct hold_shape *s, bool gguf, const char *where,
                      struct hold_error *err) {
     if (s->n_heads % s->n_kv_heads != 0) {
-        return hold_fail(
-            err, HOLD_EFORMAT, "%s: %s: found %lld, expected a divisor of the %lld heads", where,
-            key_of(s, gguf, hold_shape_fields[3].gguf, hold_shape_fields[3].hf).text,
-            (long long)s->n_kv_heads, (long long)s->n_heads);
+        return hold_fail(err, HOLD_EFORMAT,
+                         "%s: %s: found %lld, expected a divisor of the %lld heads", where,
+                         key_of(s, gguf, hold_shape_fields[3].gguf, hold_shape_fields[3].hf).text,
+                         (long long)s->n_kv_heads, (long long)s->n_heads);
     }
     if (s->head_dim % 2 != 0) {
         return hold_fail(err, HOLD_EFORMAT, "%s: %s: found %lld, expected an even number", where,
@@ -246,8 +244,7 @@ static const struct {
     {"self_attn.k_norm.weight", "attn_k_norm.weight", HEAD, ONE, WITH_HEAD_NORM},
     {"self_attn.o_proj.weight", "attn_output.weight", MODEL, HEADS, ALWAYS},
     {"post_attention_layernorm.weight", "ffn_norm.weight", MODEL, ONE, WITHOUT_POST_NORMS},
-    {"post_attention_layernorm.weight", "post_attention_norm.weight", MODEL, ONE,
-     WITH_POST_NORMS},
+    {"post_attention_layernorm.weight", "post_attention_norm.weight", MODEL, ONE, WITH_POST_NORMS},
     {"pre_feedforward_layernorm.weight", "ffn_norm.weight", MODEL, ONE, WITH_POST_NORMS},
     {"mlp.gate_proj.weight", "ffn_gate.weight", FF, MODEL, ALWAYS},
     {"mlp.up_proj.weight", "ffn_up.weight", FF, MODEL, ALWAYS},

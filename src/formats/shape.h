@@ -49,8 +49,8 @@ extern const struct hold_shape_field hold_shape_fields[HOLD_SHAPE_FIELDS];
 static inline int64_t *hold_shape_field(struct hold_shape *s, const struct hold_shape_field *f) {
     return (int64_t *)(void *)((char *)s + f->offset);
 }
-int hold_shape_check_field(struct hold_shape *s, const struct hold_shape_field *f, const char *where,
-                           bool gguf, struct hold_error *err);
+int hold_shape_check_field(struct hold_shape *s, const struct hold_shape_field *f,
+                           const char *where, bool gguf, struct hold_error *err);
 /* Checks between fields, the same for both files. */
 int hold_shape_check(const struct hold_shape *s, bool gguf, const char *where,
                      struct hold_error *err);

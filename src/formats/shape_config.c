@@ -25,10 +25,11 @@ static int check_kind(const json_t *config, enum hold_family *family, const char
     }
     const struct hold_shape shape = {.family = *family};
     const char *expected = hold_shape_traits(&shape)->architecture;
-    const char *name = json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
+    const char *name =
+        json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
     if (name && strcmp(name, expected) != 0) {
-        rc = hold_fail(err, HOLD_EUNSUPPORTED,
-                       "%s: architecture %s is not supported; expected %s", where, name, expected);
+        rc = hold_fail(err, HOLD_EUNSUPPORTED, "%s: architecture %s is not supported; expected %s",
+                       where, name, expected);
     }
     return rc;
 }
@@ -48,7 +49,8 @@ static int refuse_extras(const json_t *config, const char *where, struct hold_er
         }
         if (on) {
             return hold_fail(err, HOLD_EUNSUPPORTED,
-                             i < 2 ? "%s: biases (%s) are not supported" : "%s: %s is not supported",
+                             i < 2 ? "%s: biases (%s) are not supported"
+                                   : "%s: %s is not supported",
                              where, key);
         }
     }
@@ -122,8 +124,8 @@ static int read_rope(const json_t *config, struct hold_shape *s, const char *whe
                      struct hold_error *err) {
     static const char *const PLACES[] = {"rope_scaling", "rope_parameters"};
     bool gemma = s->family == HOLD_GEMMA3;
-    int rc = hold_json_real_or(config, "rope_theta", gemma ? 1e6 : 10000, &s->rope_theta, where,
-                               err);
+    int rc =
+        hold_json_real_or(config, "rope_theta", gemma ? 1e6 : 10000, &s->rope_theta, where, err);
     if (!rc && gemma) {
         rc = hold_json_real_or(config, "rope_local_base_freq", 10000, &s->local_theta, where, err);
     }
@@ -225,8 +227,7 @@ static int read_window(const json_t *config, struct hold_shape *s, const char *w
 }
 
 static int read_field(const json_t *config, struct hold_shape *out,
-                      const struct hold_shape_field *f, const char *where,
-                      struct hold_error *err) {
+                      const struct hold_shape_field *f, const char *where, struct hold_error *err) {
     const struct hold_traits *t = hold_shape_traits(out);
     int64_t *field = hold_shape_field(out, f), def = -1; /* needed */
     if (field == &out->n_kv_heads) {
@@ -293,8 +294,8 @@ static json_t *rope_json(const struct hold_rope *r) {
 static json_t *layer_types_json(const struct hold_shape *s) {
     json_t *list = json_array();
     for (int64_t l = 0; list && l < s->n_layers; l++) {
-        json_array_append_new(list, json_string(hold_shape_slides(s, l) ? "sliding_attention"
-                                                                        : "full_attention"));
+        json_array_append_new(
+            list, json_string(hold_shape_slides(s, l) ? "sliding_attention" : "full_attention"));
     }
     return list;
 }
@@ -338,10 +339,9 @@ json_t *hold_shape_to_config(const struct hold_shape *shape, const char *dtype) 
     struct hold_shape s = *shape;
     const struct hold_traits *t = hold_shape_traits(&s);
     json_t *config = json_pack("{s:[s], s:s, s:b, s:s, s:f, s:f, s:o}", "architectures",
-                               t->architecture, "model_type", t->model_type,
-                               "tie_word_embeddings", (int)s.tied, "torch_dtype", dtype,
-                               "rope_theta", s.rope_theta, "rms_norm_eps", s.norm_eps,
-                               "rope_scaling", rope_json(&s.rope));
+                               t->architecture, "model_type", t->model_type, "tie_word_embeddings",
+                               (int)s.tied, "torch_dtype", dtype, "rope_theta", s.rope_theta,
+                               "rms_norm_eps", s.norm_eps, "rope_scaling", rope_json(&s.rope));
     int bad = config ? add_family(config, &s) : 1;
     for (int i = 0; !bad && i < HOLD_SHAPE_FIELDS; i++) {
         const struct hold_shape_field *f = &hold_shape_fields[i];

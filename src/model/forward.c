@@ -47,9 +47,9 @@ static struct hold_node *attention(const struct walk *w, int l, struct hold_node
                             (float)s->norm_eps);
     qkv = hold_rope(w->t, qkv, s->n_heads + s->n_kv_heads, s->head_dim, w->positions,
                     slides ? m->inv_freq_local : m->inv_freq);
-    return w->cache == NULL ? hold_attention(w->t, qkv, plan)
-                            : hold_attention_cached(w->t, qkv, plan, w->cache->k[l], w->cache->v[l],
-                                                    w->slots);
+    return w->cache == NULL
+               ? hold_attention(w->t, qkv, plan)
+               : hold_attention_cached(w->t, qkv, plan, w->cache->k[l], w->cache->v[l], w->slots);
 }
 
 static struct hold_node *block(const struct walk *w, int l, struct hold_node *x) {

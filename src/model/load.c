@@ -47,9 +47,9 @@ int hold_model_norms(const struct hold_shape *s, struct hold_layer *layer,
     const struct hold_traits *t = hold_shape_traits(s);
     int n = 0;
     norms[n++] = (struct hold_layer_norm){"input_layernorm", &layer->norm_attention, s->d_model};
-    norms[n++] = (struct hold_layer_norm){
-        t->post_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm", &layer->norm_mlp,
-        s->d_model};
+    norms[n++] = (struct hold_layer_norm){t->post_norms ? "pre_feedforward_layernorm"
+                                                        : "post_attention_layernorm",
+                                          &layer->norm_mlp, s->d_model};
     if (t->post_norms) {
         norms[n++] = (struct hold_layer_norm){"post_attention_layernorm",
                                               &layer->norm_after_attention, s->d_model};

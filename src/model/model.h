@@ -1,5 +1,5 @@
-/* model.h: decoders of the families of formats/hf.h on a device: loading, low-rank adapters, the forward pass with
- * taps, and writing them back.
+/* model.h: decoders of the families of formats/hf.h on a device: loading, low-rank adapters, the
+ * forward pass with taps, and writing them back.
  *
  * Frozen matrices are prepared weights; everything trained lies in one flat f32 vector (`flat`), so
  * that snapshots, norms and optimizer steps are single kernels over it.

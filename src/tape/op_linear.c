@@ -39,7 +39,7 @@ struct hold_node *hold_linear(struct hold_tape *t, struct hold_node *x,
         return y;
     y->linear = l;
     bool trains = l->w.flat >= 0 || (l->bias.value.rows > 0 && l->bias.flat >= 0) ||
-                   (l->n_lora > 0 && l->lora[0].a.flat >= 0);
+                  (l->n_lora > 0 && l->lora[0].a.flat >= 0);
     y->wants_grad = t->recording && (x->wants_grad || trains);
     if (l->w.weight != NULL)
         k->weight_forward(t->device, l->w.weight, rows, x->value.data, x->value.ld, 0.0f,

@@ -45,8 +45,8 @@ void hold_rmsnorm_backward(struct hold_tape *t, struct hold_node *n) {
     if (t->status < 0)
         return;
     hold_k(t)->rmsnorm_backward(t->device, dy.rows, dy.cols, x->value.data, x->value.ld,
-                                n->saved[1], n->saved[0], dy.data, dy.ld, !fresh, dx.data,
-                                dx.ld, hold_param_grad(t, n->param));
+                                n->saved[1], n->saved[0], dy.data, dy.ld, !fresh, dx.data, dx.ld,
+                                hold_param_grad(t, n->param));
 }
 
 /* --- heads --- */

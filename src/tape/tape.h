@@ -35,8 +35,8 @@ struct hold_lora {
     struct hold_param b;      /* (out_n, r) */
 };
 enum { HOLD_LORA_PARTS = 3 };
-/* y(rows,out) = x(rows,in) W' + bias + low-rank parts.  The parts' A matrices lie one after another in
- * memory and in the flat vectors, so that x A' of all parts is one product. */
+/* y(rows,out) = x(rows,in) W' + bias + low-rank parts.  The parts' A matrices lie one after another
+ * in memory and in the flat vectors, so that x A' of all parts is one product. */
 struct hold_linear {
     struct hold_param w;    /* (out, in) */
     struct hold_param bias; /* (1, out); without rows: none */

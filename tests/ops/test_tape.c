@@ -240,8 +240,8 @@ static void headnorm_trained(struct bench *b) {
 }
 static void headnorm_frozen(struct bench *b) {
     struct hold_node *x = input(b, 5, 16);
-    end(b, hold_headnorm(&b->tape, x, 2, 1, frozen(b, 1, 4, 45, false),
-                         frozen(b, 1, 4, 46, false), 1e-3f));
+    end(b, hold_headnorm(&b->tape, x, 2, 1, frozen(b, 1, 4, 45, false), frozen(b, 1, 4, 46, false),
+                         1e-3f));
 }
 static void headnorm_gain_alone(struct bench *b) {
     struct hold_node *x = hold_leaf(&b->tape, constant(b, 5, 16, 47), false);

@@ -274,9 +274,8 @@ static void test_families(void **state) {
         {"gemma3", "query_pre_attn_scalar", "0", HOLD_EFORMAT, "query_pre_attn_scalar: found 0"},
         {"gemma3", "layer_types", "[\"full_attention\"]", HOLD_EFORMAT,
          "layer_types: 1 items, expected 3"},
-        {"gemma3", "layer_types",
-         "[\"sliding_attention\",\"full_attention\",\"full_attention\"]", HOLD_EUNSUPPORTED,
-         "\"full_attention\" for layer 3 is not supported"},
+        {"gemma3", "layer_types", "[\"sliding_attention\",\"full_attention\",\"full_attention\"]",
+         HOLD_EUNSUPPORTED, "\"full_attention\" for layer 3 is not supported"},
         {"gemma3", "layer_types", "[1,2,3]", HOLD_EUNSUPPORTED, "\"(no text)\" for layer 1"},
         {"gemma3", "rope_parameters",
          "{\"full_attention\":{},\"sliding_attention\":{\"rope_type\":\"linear\",\"factor\":2}}",
@@ -296,8 +295,9 @@ static void test_families(void **state) {
     struct hold_error err = {0};
     struct hold_shape s;
     json_t *config = family_config("gemma3");
-    static const char *const KEYS[] = {"layer_types", "rope_parameters", "sliding_window",
-                                       "tie_word_embeddings", "query_pre_attn_scalar", "head_dim"};
+    static const char *const KEYS[] = {"layer_types",           "rope_parameters",
+                                       "sliding_window",        "tie_word_embeddings",
+                                       "query_pre_attn_scalar", "head_dim"};
     for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++)
         json_object_del(config, KEYS[i]);
     assert_ok(hold_shape_from_config(&s, config, "c", &err), &err);

@@ -407,8 +407,8 @@ static void test_greedy(void **state) {
     t.model.eos_ids[0] = -1; /* nothing ends a row early */
     assert_int_equal(json_array_size(greedy), g->set.n);
     for (int64_t i = 0; i < g->set.n; i++) {
-        prompts[i] = (struct hold_ids){.data = g->set.example[i].ids,
-                                       .len = (size_t)g->set.example[i].n};
+        prompts[i] =
+            (struct hold_ids){.data = g->set.example[i].ids, .len = (size_t)g->set.example[i].n};
         assert_true(json_number_value(json_object_get(json_array_get(greedy, (size_t)i), "gap")) >
                     1e-4);
     }
@@ -444,10 +444,8 @@ static void test_families(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_adapter),
-        cmocka_unit_test(test_gradients),
-        cmocka_unit_test(test_runs),
+        cmocka_unit_test(test_logits),    cmocka_unit_test(test_adapter),
+        cmocka_unit_test(test_gradients), cmocka_unit_test(test_runs),
         cmocka_unit_test(test_families),
     };
     return cmocka_run_group_tests(tests, open_golden, close_golden);

@@ -96,7 +96,7 @@ def make_model(name, folder):
                 p.add_(0.2 * torch.randn_like(p))
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
-    for file in ("tokenizer.json", "tokenizer_config.json"):
+    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(TOKENIZER / file, folder / file)
     lora = get_peft_model(model, LoraConfig(r=3, lora_alpha=5, target_modules="all-linear"))
     with torch.no_grad():
