@@ -25,12 +25,13 @@ static const struct hold_option info_options[] = {
 #undef T
 
 static json_t *shape_json(const struct hold_shape *s) {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:b}", "n_layers",
-                     (json_int_t)s->n_layers, "d_model", (json_int_t)s->d_model, "n_heads",
-                     (json_int_t)s->n_heads, "n_kv_heads", (json_int_t)s->n_kv_heads, "head_dim",
-                     (json_int_t)s->head_dim, "d_ff", (json_int_t)s->d_ff, "vocab",
-                     (json_int_t)s->vocab, "max_positions", (json_int_t)s->max_positions,
-                     "rope_theta", s->rope_theta, "norm_eps", s->norm_eps, "tied", (int)s->tied);
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:b}", "family",
+                     hold_shape_traits(s)->model_type, "n_layers", (json_int_t)s->n_layers,
+                     "d_model", (json_int_t)s->d_model, "n_heads", (json_int_t)s->n_heads,
+                     "n_kv_heads", (json_int_t)s->n_kv_heads, "head_dim", (json_int_t)s->head_dim,
+                     "d_ff", (json_int_t)s->d_ff, "vocab", (json_int_t)s->vocab, "max_positions",
+                     (json_int_t)s->max_positions, "rope_theta", s->rope_theta, "norm_eps",
+                     s->norm_eps, "tied", (int)s->tied);
 }
 
 static json_t *types_json(const struct hold_model_files *f, int64_t *numbers, uint64_t *bytes) {

@@ -1,7 +1,8 @@
 /* cmd_model_init.c: `holdfast model init`: a model of random weights from a folder that has none.
  *
  * Matrices are N(0, 0.02^2), those that write into the residual stream N(0, 0.02^2 / (2 n_layers))
- * (Radford et al. 2019), gains are 1.  Each tensor's numbers depend on (seed, its name) alone.
+ * (Radford et al. 2019), gains are 1, biases 0.  Each tensor's numbers depend on (seed, its name)
+ * alone.
  */
 #include <math.h>
 #include <string.h>
@@ -53,7 +54,7 @@ static int draw(const struct hold_shape *shape, const struct hold_part *part, ui
     struct hold_rng rng;
     hold_rng_init(&rng, seed, part->hf, 0, 0);
     for (size_t i = 0; i < n; i++)
-        w[i] = part->n_dims == 1 ? 1.0f : (float)(spread * hold_rng_normal(&rng));
+        w[i] = part->n_dims == 1 ? part->fresh : (float)(spread * hold_rng_normal(&rng));
     *out = w;
     return HOLD_OK;
 }

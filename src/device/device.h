@@ -117,6 +117,20 @@ struct hold_kernels {
                              int64_t ldx, struct hold_ptr gain, struct hold_ptr rstd,
                              struct hold_ptr dy, int64_t lddy, bool add, struct hold_ptr dx,
                              int64_t lddx, struct hold_ptr dgain);
+    /* The same on each of `heads` consecutive heads of each row, with one gain (head_dim) for all;
+     * rstd: (rows, heads).  dx =, and may be dy; dgain += when not null. */
+    void (*headnorm_forward)(struct hold_device *d, int64_t rows, int64_t heads, int64_t head_dim,
+                             float eps, struct hold_ptr x, int64_t ldx, struct hold_ptr gain,
+                             struct hold_ptr y, int64_t ldy, struct hold_ptr rstd);
+    void (*headnorm_backward)(struct hold_device *d, int64_t rows, int64_t heads, int64_t head_dim,
+                              struct hold_ptr x, int64_t ldx, struct hold_ptr gain,
+                              struct hold_ptr rstd, struct hold_ptr dy, int64_t lddy,
+                              struct hold_ptr dx, int64_t lddx, struct hold_ptr dgain);
+    /* x row i += v for every row; and sum(cols) += all rows of x, in fixed chunks. */
+    void (*rows_add)(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr v,
+                     struct hold_ptr x, int64_t ldx);
+    void (*rows_sum)(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x,
+                     int64_t ldx, struct hold_ptr sum);
     /* Rotary embedding, half-split pairs (j, j + head_dim/2) as in Hugging Face, in place on
      * `heads` consecutive heads of each row; angle = position * inv_freq[j] in f32 as transformers
      * computes it; inverse rotates back (the backward pass).  positions: int32, one a row. */
@@ -143,6 +157,12 @@ struct hold_kernels {
     void (*swiglu_backward)(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x,
                             int64_t ldx, struct hold_ptr dy, int64_t lddy, struct hold_ptr dx,
                             int64_t lddx);
+    /* The same with gelu(gate) = gate / 2 (1 + tanh(sqrt(2 / pi) (gate + 0.044715 gate^3))). */
+    void (*geglu_forward)(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x,
+                          int64_t ldx, struct hold_ptr y, int64_t ldy);
+    void (*geglu_backward)(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x,
+                           int64_t ldx, struct hold_ptr dy, int64_t lddy, struct hold_ptr dx,
+                           int64_t lddx);
     /* out row i = table row ids[i] =;  put: table row ids[i] = x row i (ids distinct);
      * scatter: table row ids[i] += x row i, in order of i. ids: int32 in device memory. */
     void (*rows_gather)(struct hold_device *d, int64_t n, int64_t cols, struct hold_ptr table,

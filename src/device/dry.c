@@ -121,6 +121,16 @@ static void dry_rmsnorm_forward(D, int64_t rows, int64_t cols, float eps, M(x), 
 static void dry_rmsnorm_backward(D, int64_t rows, int64_t cols, M(x), P(gain), P(rstd), M(dy),
                                  bool add, M(dx), P(dgain)) {
 }
+static void dry_headnorm_forward(D, int64_t rows, int64_t heads, int64_t head_dim, float eps, M(x),
+                                 P(gain), M(y), P(rstd)) {
+}
+static void dry_headnorm_backward(D, int64_t rows, int64_t heads, int64_t head_dim, M(x), P(gain),
+                                  P(rstd), M(dy), M(dx), P(dgain)) {
+}
+static void dry_rows_add(D, int64_t rows, int64_t cols, P(v), M(x)) {
+}
+static void dry_rows_sum(D, int64_t rows, int64_t cols, M(x), P(sum)) {
+}
 static void dry_rope(D, int64_t rows, int64_t heads, int64_t head_dim, P(positions), P(inv_freq),
                      bool inverse, M(x)) {
 }
@@ -200,11 +210,17 @@ int hold_dry_new(struct hold_device **out, struct hold_error *err) {
         .weight_backward = dry_weight_backward,
         .rmsnorm_forward = dry_rmsnorm_forward,
         .rmsnorm_backward = dry_rmsnorm_backward,
+        .headnorm_forward = dry_headnorm_forward,
+        .headnorm_backward = dry_headnorm_backward,
+        .rows_add = dry_rows_add,
+        .rows_sum = dry_rows_sum,
         .rope = dry_rope,
         .attention_forward = dry_attention_forward,
         .attention_backward = dry_attention_backward,
         .swiglu_forward = dry_swiglu_forward,
         .swiglu_backward = dry_swiglu_backward,
+        .geglu_forward = dry_swiglu_forward,
+        .geglu_backward = dry_swiglu_backward,
         .rows_gather = dry_rows_gather,
         .rows_put = dry_rows_put,
         .rows_scatter = dry_rows_put,

@@ -12,12 +12,51 @@
 #include "formats/safetensors.h"
 #include "tokenizer/tokenizer.h"
 
-/* The shape of a llama-family decoder. */
+/* The families that are computed.  GGUF has Mistral as llama: without a window it is read as that.
+ */
+enum hold_family { HOLD_LLAMA, HOLD_MISTRAL, HOLD_QWEN2, HOLD_QWEN3, HOLD_GEMMA3, HOLD_FAMILIES };
+
+/* What a family computes besides llama's. */
+struct hold_traits {
+    const char *model_type, *architecture; /* in config.json */
+    const char *gguf;                      /* general.architecture */
+    bool qkv_bias;                         /* of q, k and v */
+    bool head_norm;                        /* an RMS norm on each head of q and k */
+    bool gelu;                             /* the gate's activation is GELU (tanh), not SiLU */
+    bool post_norms;                       /* norms also on the outputs of attention and MLP */
+    bool offset_gain;                      /* norms multiply by 1 + w */
+    bool scaled_embed;                     /* embeddings are multiplied by sqrt(d_model) */
+    int64_t head_dim;                      /* when config.json gives none; 0: d_model / n_heads */
+    double norm_eps;                       /* when config.json gives none */
+    bool tied;                             /* when config.json does not say */
+};
+
+/* Frequencies of the rotary embedding: as theta gives them, all divided by `factor`, or Llama 3's
+ * (the slow ones divided, with a smooth change between two wavelengths of `original` positions). */
+enum hold_rope_kind { HOLD_ROPE_PLAIN, HOLD_ROPE_LINEAR, HOLD_ROPE_LLAMA3 };
+struct hold_rope {
+    enum hold_rope_kind kind;
+    double factor, low, high, original;
+};
+
+/* The shape of a decoder of one of the families. */
 struct hold_shape {
     int64_t n_layers, d_model, n_heads, n_kv_heads, head_dim, d_ff, vocab, max_positions;
     double rope_theta, norm_eps;
     bool tied; /* the head is the embedding */
+    enum hold_family family;
+    struct hold_rope rope;
+    int64_t window;       /* keys, its own included, that a sliding layer's query sees; 0: all */
+    int64_t global_every; /* with a window: layers n, 2n, ... (from 1) see all keys; 0: none does */
+    double local_theta;   /* rope of sliding layers (unscaled); 0: as that of all layers */
+    double query_scalar;  /* scores are q k / sqrt(query_scalar) */
 };
+const struct hold_traits *hold_shape_traits(const struct hold_shape *s);
+/* Does layer `l` (from 0) see only a window? */
+bool hold_shape_slides(const struct hold_shape *s, int64_t l);
+/* Inverse frequencies of head_dim / 2 pairs in f32 as transformers computes them; local: of sliding
+ * layers. */
+void hold_shape_inv_freq(const struct hold_shape *s, bool local, float *out);
 
 /* A model's files, opened: shape, tensors under Hugging Face names
  * ("model.layers.0.self_attn.q_proj.weight"), tokenizer, template. */
@@ -29,6 +68,8 @@ struct hold_model_files {
     /* GGUF of llama architecture stores q and k permuted for its rope; true: rows of q_proj and
      * k_proj must be un-permuted by the loader (hold_unpermute_rows). */
     bool permuted_qk;
+    /* GGUF of Gemma holds 1 + w of every norm; true: the loader subtracts it. */
+    bool raised_gains;
     struct hold_tokenizer *tokenizer;
     char *chat_template;         /* NULL: none */
     char *bos_token, *eos_token; /* text or NULL */
@@ -38,8 +79,8 @@ struct hold_model_files {
     struct hold_gguf *gguf;
     struct hold_safetensors *safetensors;
 };
-/* MODEL is a GGUF file or a Hugging Face folder.  Anything that is not a llama-family model is
- * refused by the name of what is missing; other formats (pickle, zip, ONNX, HDF5) by their magic.
+/* MODEL is a GGUF file or a Hugging Face folder.  Anything that is not of these families is refused
+ * by the name of what is missing; other formats (pickle, zip, ONNX, HDF5) by their magic.
  * Checks every tensor's presence and shape against the shape. */
 int hold_model_files_open(struct hold_model_files *out, const char *path, struct hold_error *err);
 void hold_model_files_release(struct hold_model_files *f);

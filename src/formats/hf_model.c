@@ -20,14 +20,14 @@ static int copy_text(char **out, const char *text, const char *where, struct hol
     return !text || *out ? HOLD_OK : hold_fail(err, HOLD_ENOMEMORY, "%s: not enough memory", where);
 }
 
-/* What is wrong with a tensor that a llama model does not have. */
+/* What is wrong with a tensor that a model of its family does not have. */
 static int refuse_unknown(const struct hold_model_files *f, const char *name,
                           struct hold_error *err) {
     const char *what = "this tensor";
     if (hold_ends(name, ".bias")) {
         what = "a bias";
     } else if (strcmp(name, "rope_freqs.weight") == 0) {
-        what = "rope scaling";
+        what = "this rope scaling";
     } else if (strstr(name, "q_norm") || strstr(name, "k_norm")) {
         what = "a norm of queries and keys";
     } else if (strstr(name, "expert") || strstr(name, "_exps")) {
@@ -37,12 +37,42 @@ static int refuse_unknown(const struct hold_model_files *f, const char *name,
                      what);
 }
 
+/* Llama 3's rope scaling comes as a tensor in GGUF. */
+static int take_rope(struct hold_model_files *f, const struct hold_stored *t,
+                     struct hold_error *err) {
+    float *divisors = NULL;
+    void *memory = NULL;
+    int64_t n = f->shape.head_dim / 2;
+    if (hold_stored_count(t) != n || t->type != HOLD_ST_F32) {
+        return hold_fail(err, HOLD_EFORMAT, "%s: tensor %s: expected %lld F32 numbers", f->path,
+                         t->name, (long long)n);
+    }
+    int rc = hold_new(&memory, (size_t)n, sizeof *divisors, "rotary frequencies", err);
+    divisors = memory;
+    if (!rc) {
+        rc = hold_stored_to_f32(t, 0, n, divisors, err);
+    }
+    if (!rc) {
+        rc = hold_shape_rope_from_divisors(&f->shape, divisors, f->path, err);
+    }
+    hold_free(memory);
+    return rc;
+}
+
 /* Tensors outside the list of parts: old buffers are passed over, a head beside a tied embedding
  * must be the embedding. */
-static int check_rest(const struct hold_model_files *f, const struct hold_stored *list, int64_t n,
+static int check_rest(struct hold_model_files *f, const struct hold_stored *list, int64_t n,
                       const bool *used, struct hold_error *err) {
     for (int64_t i = 0; i < n; i++) {
         if (used[i] || hold_ends(list[i].name, ".rotary_emb.inv_freq")) {
+            continue;
+        }
+        if (f->gguf && f->shape.family == HOLD_LLAMA && f->shape.rope.kind == HOLD_ROPE_PLAIN &&
+            strcmp(list[i].name, "rope_freqs.weight") == 0) {
+            int rc = take_rope(f, &list[i], err);
+            if (rc) {
+                return rc;
+            }
             continue;
         }
         if (!f->gguf && f->shape.tied && strcmp(list[i].name, "lm_head.weight") == 0) {
@@ -216,7 +246,8 @@ static int open_gguf(struct hold_model_files *f, struct hold_error *err) {
     if (rc) {
         return rc;
     }
-    f->permuted_qk = true;
+    f->permuted_qk = f->shape.family == HOLD_LLAMA || f->shape.family == HOLD_MISTRAL;
+    f->raised_gains = hold_shape_traits(&f->shape)->offset_gain;
     const struct hold_stored *list = hold_gguf_tensors(f->gguf, &n);
     rc = take_tensors(f, list, n, err);
     if (!rc) {

@@ -1,351 +1,315 @@
-/* shape.c: model shapes from metadata, with every number checked before it sizes anything. */
+/* shape.c: what the families are, the checks of a shape's numbers, its rotary frequencies, and the
+ * list of its tensors. */
 #include "formats/shape.h"
 
 #include <math.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/json.h"
-
-/* The whole numbers of a shape, their keys in both files and their bounds. */
-static const struct field {
-    size_t offset;
-    const char *gguf, *hf;
-    int64_t max;
-} FIELDS[] = {
-    {offsetof(struct hold_shape, n_layers), "llama.block_count", "num_hidden_layers", 1000},
-    {offsetof(struct hold_shape, d_model), "llama.embedding_length", "hidden_size", 1 << 18},
-    {offsetof(struct hold_shape, n_heads), "llama.attention.head_count", "num_attention_heads",
-     1 << 14},
-    {offsetof(struct hold_shape, n_kv_heads), "llama.attention.head_count_kv",
-     "num_key_value_heads", 1 << 14},
-    {offsetof(struct hold_shape, head_dim), "llama.attention.key_length", "head_dim", 1 << 14},
-    {offsetof(struct hold_shape, d_ff), "llama.feed_forward_length", "intermediate_size", 1 << 20},
-    {offsetof(struct hold_shape, vocab), "llama.vocab_size", "vocab_size", 1 << 24},
-    {offsetof(struct hold_shape, max_positions), "llama.context_length", "max_position_embeddings",
-     1 << 30},
+static const struct hold_traits TRAITS[HOLD_FAMILIES] = {
+    [HOLD_LLAMA] = {.model_type = "llama",
+                    .architecture = "LlamaForCausalLM",
+                    .gguf = "llama",
+                    .norm_eps = 1e-6},
+    [HOLD_MISTRAL] = {.model_type = "mistral",
+                      .architecture = "MistralForCausalLM",
+                      .gguf = "llama",
+                      .norm_eps = 1e-6},
+    [HOLD_QWEN2] = {.model_type = "qwen2",
+                    .architecture = "Qwen2ForCausalLM",
+                    .gguf = "qwen2",
+                    .qkv_bias = true,
+                    .norm_eps = 1e-6},
+    [HOLD_QWEN3] = {.model_type = "qwen3",
+                    .architecture = "Qwen3ForCausalLM",
+                    .gguf = "qwen3",
+                    .head_norm = true,
+                    .head_dim = 128,
+                    .norm_eps = 1e-6},
+    [HOLD_GEMMA3] = {.model_type = "gemma3_text",
+                     .architecture = "Gemma3ForCausalLM",
+                     .gguf = "gemma3",
+                     .head_norm = true,
+                     .gelu = true,
+                     .post_norms = true,
+                     .offset_gain = true,
+                     .scaled_embed = true,
+                     .head_dim = 256,
+                     .norm_eps = 1e-6,
+                     .tied = true},
 };
-enum { N_FIELDS = sizeof FIELDS / sizeof *FIELDS };
 
-static int64_t *field_of(struct hold_shape *s, const struct field *f) {
-    return (int64_t *)(void *)((char *)s + f->offset);
+const struct hold_traits *hold_shape_traits(const struct hold_shape *s) {
+    return &TRAITS[s->family];
 }
 
-static int check_field(struct hold_shape *s, const struct field *f, const char *key,
-                       const char *where, struct hold_error *err) {
-    int64_t value = *field_of(s, f);
+bool hold_shape_slides(const struct hold_shape *s, int64_t l) {
+    return s->window > 0 && (s->global_every == 0 || (l + 1) % s->global_every != 0);
+}
+
+enum hold_family hold_shape_family(const char *name, bool gguf) {
+    int i = 0;
+    while (i < HOLD_FAMILIES && strcmp(name, gguf ? TRAITS[i].gguf : TRAITS[i].model_type) != 0) {
+        i++;
+    }
+    return (enum hold_family)i;
+}
+
+void hold_shape_family_names(bool gguf, char *out, size_t size) {
+    size_t n = 0;
+    out[0] = '\0';
+    for (int i = 0; i < HOLD_FAMILIES && n < size; i++) {
+        const char *name = gguf ? TRAITS[i].gguf : TRAITS[i].model_type;
+        if (i > 0 && gguf && strcmp(name, TRAITS[i - 1].gguf) == 0) {
+            continue;
+        }
+        const char *glue = i == 0 ? "" : i == HOLD_FAMILIES - 1 ? " or " : ", ";
+        n += (size_t)snprintf(out + n, size - n, "%s%s", glue, name);
+    }
+}
+
+/* ---- the numbers ---- */
+
+const struct hold_shape_field hold_shape_fields[HOLD_SHAPE_FIELDS] = {
+    {offsetof(struct hold_shape, n_layers), "block_count", "num_hidden_layers", 1000},
+    {offsetof(struct hold_shape, d_model), "embedding_length", "hidden_size", 1 << 18},
+    {offsetof(struct hold_shape, n_heads), "attention.head_count", "num_attention_heads", 1 << 14},
+    {offsetof(struct hold_shape, n_kv_heads), "attention.head_count_kv", "num_key_value_heads",
+     1 << 14},
+    {offsetof(struct hold_shape, head_dim), "attention.key_length", "head_dim", 1 << 14},
+    {offsetof(struct hold_shape, d_ff), "feed_forward_length", "intermediate_size", 1 << 20},
+    {offsetof(struct hold_shape, vocab), "vocab_size", "vocab_size", 1 << 24},
+    {offsetof(struct hold_shape, max_positions), "context_length", "max_position_embeddings",
+     1 << 30},
+};
+
+/* A key for a message: config.json's, or GGUF's behind the architecture's name. */
+struct key {
+    char text[96];
+};
+static struct key key_of(const struct hold_shape *s, bool gguf, const char *in_gguf,
+                         const char *in_hf) {
+    struct key k;
+    snprintf(k.text, sizeof k.text, "%s%s%s", gguf ? TRAITS[s->family].gguf : "", gguf ? "." : "",
+             gguf ? in_gguf : in_hf);
+    return k;
+}
+
+int hold_shape_check_field(struct hold_shape *s, const struct hold_shape_field *f,
+                           const char *where, bool gguf, struct hold_error *err) {
+    int64_t value = *hold_shape_field(s, f);
     if (value < 1 || value > f->max) {
-        return hold_fail(err, HOLD_EFORMAT, "%s: %s: found %lld, expected 1 to %lld", where, key,
-                         (long long)value, (long long)f->max);
+        return hold_fail(err, HOLD_EFORMAT, "%s: %s: found %lld, expected 1 to %lld", where,
+                         key_of(s, gguf, f->gguf, f->hf).text, (long long)value, (long long)f->max);
     }
     return HOLD_OK;
 }
 
-/* Checks between fields, the same for both files; key i is FIELDS[i].gguf or .hf. */
-static int check(struct hold_shape *s, bool gguf, const char *where, struct hold_error *err) {
+static int check_rope(const struct hold_shape *s, const char *where, struct hold_error *err) {
+    const struct hold_rope *r = &s->rope;
+    if (r->kind == HOLD_ROPE_PLAIN) {
+        return HOLD_OK;
+    }
+    if (!(r->factor >= 1 && r->factor < 1e6)) {
+        return hold_fail(err, HOLD_EFORMAT, "%s: rope scaling: a factor of %g, expected 1 or more",
+                         where, r->factor);
+    }
+    if (r->kind == HOLD_ROPE_LLAMA3 && !(r->low > 0 && r->high > r->low && r->high < 1e6 &&
+                                         r->original >= 1 && r->original < 1e9)) {
+        return hold_fail(err, HOLD_EFORMAT,
+                         "%s: rope scaling: frequency factors %g to %g of %g positions make no "
+                         "sense",
+                         where, r->low, r->high, r->original);
+    }
+    return HOLD_OK;
+}
+
+int hold_shape_check(const struct hold_shape *s, bool gguf, const char *where,
+                     struct hold_error *err) {
     if (s->n_heads % s->n_kv_heads != 0) {
-        return hold_fail(
-            err, HOLD_EFORMAT, "%s: %s: found %lld, expected a divisor of the %lld heads", where,
-            gguf ? FIELDS[3].gguf : FIELDS[3].hf, (long long)s->n_kv_heads, (long long)s->n_heads);
+        return hold_fail(err, HOLD_EFORMAT,
+                         "%s: %s: found %lld, expected a divisor of the %lld heads", where,
+                         key_of(s, gguf, hold_shape_fields[3].gguf, hold_shape_fields[3].hf).text,
+                         (long long)s->n_kv_heads, (long long)s->n_heads);
     }
     if (s->head_dim % 2 != 0) {
         return hold_fail(err, HOLD_EFORMAT, "%s: %s: found %lld, expected an even number", where,
-                         gguf ? FIELDS[4].gguf : FIELDS[4].hf, (long long)s->head_dim);
+                         key_of(s, gguf, hold_shape_fields[4].gguf, hold_shape_fields[4].hf).text,
+                         (long long)s->head_dim);
     }
-    if (!(s->rope_theta > 0 && s->rope_theta < 1e15)) {
-        return hold_fail(err, HOLD_EFORMAT, "%s: %s: found %g, expected a number above 0", where,
-                         gguf ? "llama.rope.freq_base" : "rope_theta", s->rope_theta);
+    const double thetas[] = {s->rope_theta, s->local_theta == 0 ? 1 : s->local_theta};
+    for (int i = 0; i < 2; i++) {
+        if (!(thetas[i] > 0 && thetas[i] < 1e15)) {
+            return hold_fail(err, HOLD_EFORMAT, "%s: %s: found %g, expected a number above 0",
+                             where, key_of(s, gguf, "rope.freq_base", "rope_theta").text,
+                             thetas[i]);
+        }
     }
     if (!(s->norm_eps > 0 && s->norm_eps < 1)) {
-        return hold_fail(err, HOLD_EFORMAT, "%s: %s: found %g, expected a number between 0 and 1",
-                         where, gguf ? "llama.attention.layer_norm_rms_epsilon" : "rms_norm_eps",
-                         s->norm_eps);
+        return hold_fail(
+            err, HOLD_EFORMAT, "%s: %s: found %g, expected a number between 0 and 1", where,
+            key_of(s, gguf, "attention.layer_norm_rms_epsilon", "rms_norm_eps").text, s->norm_eps);
     }
-    return HOLD_OK;
+    if (s->window < 0 || s->window > 1 << 30) {
+        return hold_fail(err, HOLD_EFORMAT, "%s: %s: found %lld, expected 1 or more", where,
+                         key_of(s, gguf, "attention.sliding_window", "sliding_window").text,
+                         (long long)s->window);
+    }
+    if (!(s->query_scalar > 0 && s->query_scalar < 1e9)) {
+        return hold_fail(err, HOLD_EFORMAT,
+                         "%s: query_pre_attn_scalar: found %g, expected a number above 0", where,
+                         s->query_scalar);
+    }
+    return check_rope(s, where, err);
 }
 
-/* The dimension of a head when no key gives it; 0 (out of bounds) when it does not divide. */
-static int64_t default_head_dim(const struct hold_shape *s) {
-    return s->n_heads > 0 && s->d_model % s->n_heads == 0 ? s->d_model / s->n_heads : 0;
+/* ---- rotary frequencies ---- */
+
+static float llama3_frequency(const struct hold_rope *r, float f) {
+    const float pi = 3.14159274f;
+    float wavelength = 2 * pi / f;
+    if (wavelength < (float)(r->original / r->high)) {
+        return f;
+    }
+    if (wavelength > (float)(r->original / r->low)) {
+        return f / (float)r->factor;
+    }
+    float smooth = ((float)r->original / wavelength - (float)r->low) / (float)(r->high - r->low);
+    return (1 - smooth) * f / (float)r->factor + smooth * f;
 }
 
-/* ---- GGUF ---- */
-
-static int refuse_gguf_extras(const struct hold_gguf *g, const struct hold_shape *s,
-                              const char *where, struct hold_error *err) {
-    static const char *const ZERO[] = {"llama.expert_count", "llama.attention.sliding_window"};
-    for (size_t i = 0; i < sizeof ZERO / sizeof *ZERO; i++) {
-        int64_t value;
-        int rc = hold_gguf_int_or(g, ZERO[i], 0, &value, err);
-        if (rc) {
-            return rc;
+void hold_shape_inv_freq(const struct hold_shape *s, bool local, float *out) {
+    double theta = local && s->local_theta > 0 ? s->local_theta : s->rope_theta;
+    bool scaled = !(local && s->local_theta > 0);
+    for (int64_t j = 0; j < s->head_dim / 2; j++) {
+        float exponent = (float)(2 * j) / (float)s->head_dim;
+        float f = 1.0f / powf((float)theta, exponent);
+        if (scaled && s->rope.kind == HOLD_ROPE_LINEAR) {
+            f = f / (float)s->rope.factor;
+        } else if (scaled && s->rope.kind == HOLD_ROPE_LLAMA3) {
+            f = llama3_frequency(&s->rope, f);
         }
-        if (value != 0) {
-            return hold_fail(err, HOLD_EUNSUPPORTED, "%s: %s = %lld is not supported", where,
-                             ZERO[i], (long long)value);
-        }
+        out[j] = f;
     }
-    const char *scaling = NULL;
-    double linear = 1;
-    int rc = hold_gguf_text_or(g, "llama.rope.scaling.type", "none", &scaling, err);
-    if (!rc) {
-        rc = hold_gguf_real_or(g, "llama.rope.scale_linear", 1, &linear, err);
-    }
-    if (!rc && (strcmp(scaling, "none") != 0 || !(linear == 1))) {
-        rc = hold_fail(err, HOLD_EUNSUPPORTED, "%s: rope scaling \"%s\" is not supported", where,
-                       strcmp(scaling, "none") != 0 ? scaling : "linear");
-    }
-    static const char *const SAME[] = {"llama.rope.dimension_count",
-                                       "llama.attention.value_length"};
-    for (size_t i = 0; !rc && i < sizeof SAME / sizeof *SAME; i++) {
-        int64_t value;
-        rc = hold_gguf_int_or(g, SAME[i], s->head_dim, &value, err);
-        if (!rc && value != s->head_dim) {
-            rc = hold_fail(err, HOLD_EUNSUPPORTED,
-                           "%s: %s = %lld is not supported; expected the head dimension %lld",
-                           where, SAME[i], (long long)value, (long long)s->head_dim);
-        }
-    }
-    return rc;
 }
 
-static int check_gguf_kind(const struct hold_gguf *g, const char *where, struct hold_error *err) {
-    const char *kind = NULL, *arch = NULL;
-    int64_t parts = 1;
-    int rc = hold_gguf_text_or(g, "general.type", "model", &kind, err);
-    if (!rc && strcmp(kind, "model") != 0) {
-        return hold_fail(err, HOLD_EUNSUPPORTED, "%s: general.type is \"%s\", expected \"model\"",
-                         where, kind);
+/* The divisors hold the factor as their largest; only the length of old is to be found. */
+int hold_shape_rope_from_divisors(struct hold_shape *s, const float *divisors, const char *where,
+                                  struct hold_error *err) {
+    enum { MOST = 1 << 13 };
+    float found[MOST];
+    int64_t n = s->head_dim / 2;
+    double largest = 0;
+    for (int64_t j = 0; j < n; j++) {
+        largest = divisors[j] > (float)largest ? (double)divisors[j] : largest;
     }
-    if (!rc) {
-        rc = hold_gguf_text_or(g, "general.architecture", NULL, &arch, err);
-    }
-    if (!rc && (!arch || strcmp(arch, "llama") != 0)) {
-        return hold_fail(err, HOLD_EUNSUPPORTED,
-                         "%s: general.architecture \"%s\" is not supported; expected \"llama\"",
-                         where, arch ? arch : "(missing)");
-    }
-    if (!rc) {
-        rc = hold_gguf_int_or(g, "split.count", 1, &parts, err);
-    }
-    if (!rc && parts > 1) {
-        rc = hold_fail(err, HOLD_EUNSUPPORTED,
-                       "%s: a model split in %lld files is not supported; merge it first", where,
-                       (long long)parts);
-    }
-    return rc;
-}
-
-int hold_shape_from_gguf(struct hold_shape *out, const struct hold_gguf *g, const char *where,
-                         struct hold_error *err) {
-    *out = (struct hold_shape){0};
-    int rc = check_gguf_kind(g, where, err);
-    for (int i = 0; !rc && i < N_FIELDS; i++) {
-        int64_t *field = field_of(out, &FIELDS[i]);
-        int64_t def = 0; /* none */
-        if (field == &out->n_kv_heads) {
-            def = out->n_heads;
-        } else if (field == &out->head_dim) {
-            def = default_head_dim(out);
-        } else if (field == &out->vocab) {
-            const char *const *pieces;
-            const int32_t *lengths;
-            rc = hold_gguf_texts(g, "tokenizer.ggml.tokens", &pieces, &lengths, &def, err);
+    for (double original = 1 << 20; original >= 1 && n <= MOST && largest >= 1 && largest < 1e6;
+         original /= 2) {
+        struct hold_shape try = *s;
+        try.rope = (struct hold_rope){HOLD_ROPE_LLAMA3, largest, 1, 4, original};
+        hold_shape_inv_freq(&try, false, found);
+        bool same = true;
+        for (int64_t j = 0; same && j < n; j++) {
+            float bare = 1.0f / powf((float)s->rope_theta, (float)(2 * j) / (float)s->head_dim);
+            same = fabsf(found[j] * divisors[j] - bare) <= 2e-5f * bare;
         }
-        if (!rc) {
-            rc = hold_gguf_int_or(g, FIELDS[i].gguf, def, field, err);
-        }
-        if (!rc && def == 0 && !hold_gguf_has(g, FIELDS[i].gguf)) {
-            rc = hold_fail(err, HOLD_EFORMAT, "%s: metadata key %s is missing", where,
-                           FIELDS[i].gguf);
-        }
-        if (!rc) {
-            rc = check_field(out, &FIELDS[i], FIELDS[i].gguf, where, err);
+        if (same) {
+            s->rope = try.rope;
+            return HOLD_OK;
         }
     }
-    if (!rc) {
-        rc = hold_gguf_real_or(g, "llama.rope.freq_base", 10000, &out->rope_theta, err);
-    }
-    if (!rc) {
-        rc = hold_gguf_real_or(g, "llama.attention.layer_norm_rms_epsilon", 0, &out->norm_eps, err);
-    }
-    if (!rc) {
-        rc = check(out, true, where, err);
-    }
-    return rc ? rc : refuse_gguf_extras(g, out, where, err);
-}
-
-/* ---- config.json ---- */
-
-static int check_config_kind(const json_t *config, const char *where, struct hold_error *err) {
-    const char *kind = NULL;
-    if (!json_is_object(config)) {
-        return hold_fail(err, HOLD_EFORMAT, "%s: not an object", where);
-    }
-    int rc = hold_json_text_or(config, "model_type", "(missing)", &kind, where, err);
-    if (!rc && strcmp(kind, "llama") != 0) {
-        return hold_fail(err, HOLD_EUNSUPPORTED,
-                         "%s: model_type \"%s\" is not supported; expected \"llama\"", where, kind);
-    }
-    const json_t *list = json_object_get(config, "architectures");
-    const char *name = json_string_value(json_array_get(list, 0));
-    if (!rc && name && strcmp(name, "LlamaForCausalLM") != 0) {
-        rc = hold_fail(err, HOLD_EUNSUPPORTED,
-                       "%s: architecture %s is not supported; expected LlamaForCausalLM", where,
-                       name);
-    }
-    return rc;
-}
-
-static int refuse_config_extras(const json_t *config, const char *where, struct hold_error *err) {
-    static const char *const FLAGS[] = {"attention_bias", "mlp_bias"};
-    static const char *const ABSENT[] = {"sliding_window", "quantization_config"};
-    bool on = false;
-    for (size_t i = 0; i < sizeof FLAGS / sizeof *FLAGS; i++) {
-        int rc = hold_json_bool_or(config, FLAGS[i], false, &on, where, err);
-        if (rc) {
-            return rc;
-        }
-        if (on) {
-            return hold_fail(err, HOLD_EUNSUPPORTED, "%s: biases (%s) are not supported", where,
-                             FLAGS[i]);
-        }
-    }
-    for (size_t i = 0; i < sizeof ABSENT / sizeof *ABSENT; i++) {
-        const json_t *value = json_object_get(config, ABSENT[i]);
-        if (value && !json_is_null(value)) {
-            return hold_fail(err, HOLD_EUNSUPPORTED, "%s: %s is not supported", where, ABSENT[i]);
-        }
-    }
-    const char *activation = NULL;
-    double rotary = 1;
-    int rc = hold_json_text_or(config, "hidden_act", "silu", &activation, where, err);
-    if (!rc && strcmp(activation, "silu") != 0) {
-        rc = hold_fail(err, HOLD_EUNSUPPORTED,
-                       "%s: hidden_act \"%s\" is not supported; expected \"silu\"", where,
-                       activation);
-    }
-    if (!rc) {
-        rc = hold_json_real_or(config, "partial_rotary_factor", 1, &rotary, where, err);
-    }
-    if (!rc && !(rotary == 1)) {
-        rc = hold_fail(err, HOLD_EUNSUPPORTED, "%s: partial_rotary_factor %g is not supported",
-                       where, rotary);
-    }
-    return rc;
-}
-
-/* rope_theta stands alone (transformers 4) or in rope_parameters (5); a scaling stands in
- * rope_scaling or in rope_parameters. */
-static int read_rope(const json_t *config, double *theta, const char *where,
-                     struct hold_error *err) {
-    static const char *const PLACES[] = {"rope_scaling", "rope_parameters"};
-    int rc = hold_json_real_or(config, "rope_theta", 10000, theta, where, err);
-    for (size_t i = 0; !rc && i < sizeof PLACES / sizeof *PLACES; i++) {
-        const json_t *rope = json_object_get(config, PLACES[i]);
-        if (!rope || json_is_null(rope)) {
-            continue;
-        }
-        if (!json_is_object(rope)) {
-            return hold_fail(err, HOLD_EFORMAT, "%s: %s: not an object", where, PLACES[i]);
-        }
-        const char *kind = NULL;
-        rc = hold_json_text_or(rope, "type", "default", &kind, where, err);
-        if (!rc) {
-            rc = hold_json_text_or(rope, "rope_type", kind, &kind, where, err);
-        }
-        if (!rc && strcmp(kind, "default") != 0) {
-            rc = hold_fail(err, HOLD_EUNSUPPORTED, "%s: rope scaling \"%s\" is not supported",
-                           where, kind);
-        }
-        if (!rc) {
-            rc = hold_json_real_or(rope, "rope_theta", *theta, theta, where, err);
-        }
-    }
-    return rc;
-}
-
-int hold_shape_from_config(struct hold_shape *out, const json_t *config, const char *where,
-                           struct hold_error *err) {
-    *out = (struct hold_shape){0};
-    int rc = check_config_kind(config, where, err);
-    for (int i = 0; !rc && i < N_FIELDS; i++) {
-        int64_t *field = field_of(out, &FIELDS[i]);
-        int64_t def = -1;
-        if (field == &out->n_kv_heads) {
-            def = out->n_heads;
-        } else if (field == &out->head_dim) {
-            def = default_head_dim(out);
-        } else if (field == &out->max_positions) {
-            def = 2048;
-        }
-        rc = def < 0 ? hold_json_get_int(config, FIELDS[i].hf, field, where, err)
-                     : hold_json_int_or(config, FIELDS[i].hf, def, field, where, err);
-        if (!rc) {
-            rc = check_field(out, &FIELDS[i], FIELDS[i].hf, where, err);
-        }
-    }
-    if (!rc) {
-        rc = hold_json_real_or(config, "rms_norm_eps", 1e-6, &out->norm_eps, where, err);
-    }
-    if (!rc) {
-        rc = hold_json_bool_or(config, "tie_word_embeddings", false, &out->tied, where, err);
-    }
-    if (!rc) {
-        rc = read_rope(config, &out->rope_theta, where, err);
-    }
-    if (!rc) {
-        rc = refuse_config_extras(config, where, err);
-    }
-    return rc ? rc : check(out, false, where, err);
-}
-
-json_t *hold_shape_to_config(const struct hold_shape *shape, const char *dtype) {
-    struct hold_shape s = *shape;
-    json_t *config =
-        json_pack("{s:[s], s:s, s:s, s:b, s:b, s:b, s:s, s:f, s:f, s:n}", "architectures",
-                  "LlamaForCausalLM", "model_type", "llama", "hidden_act", "silu", "attention_bias",
-                  0, "mlp_bias", 0, "tie_word_embeddings", (int)s.tied, "torch_dtype", dtype,
-                  "rope_theta", s.rope_theta, "rms_norm_eps", s.norm_eps, "rope_scaling");
-    for (int i = 0; config && i < N_FIELDS; i++) {
-        if (json_object_set_new(config, FIELDS[i].hf, json_integer(*field_of(&s, &FIELDS[i])))) {
-            json_decref(config);
-            return NULL;
-        }
-    }
-    return config;
+    return hold_fail(err, HOLD_EUNSUPPORTED,
+                     "%s: tensor rope_freqs.weight: these divisors are not Llama 3's rope scaling",
+                     where);
 }
 
 /* ---- the tensors ---- */
 
-enum size { ONE, MODEL, HEADS, KV_HEADS, FF };
+enum size { ONE, MODEL, HEADS, KV_HEADS, HEAD, FF };
+enum only { ALWAYS, WITH_BIAS, WITH_HEAD_NORM, WITH_POST_NORMS, WITHOUT_POST_NORMS };
 
 static const struct {
     const char *hf, *gguf;
     enum size rows, cols; /* cols ONE: a vector */
+    enum only only;
 } LAYER[] = {
-    {"input_layernorm", "attn_norm", MODEL, ONE},
-    {"self_attn.q_proj", "attn_q", HEADS, MODEL},
-    {"self_attn.k_proj", "attn_k", KV_HEADS, MODEL},
-    {"self_attn.v_proj", "attn_v", KV_HEADS, MODEL},
-    {"self_attn.o_proj", "attn_output", MODEL, HEADS},
-    {"post_attention_layernorm", "ffn_norm", MODEL, ONE},
-    {"mlp.gate_proj", "ffn_gate", FF, MODEL},
-    {"mlp.up_proj", "ffn_up", FF, MODEL},
-    {"mlp.down_proj", "ffn_down", MODEL, FF},
+    {"input_layernorm.weight", "attn_norm.weight", MODEL, ONE, ALWAYS},
+    {"self_attn.q_proj.weight", "attn_q.weight", HEADS, MODEL, ALWAYS},
+    {"self_attn.k_proj.weight", "attn_k.weight", KV_HEADS, MODEL, ALWAYS},
+    {"self_attn.v_proj.weight", "attn_v.weight", KV_HEADS, MODEL, ALWAYS},
+    {"self_attn.q_proj.bias", "attn_q.bias", HEADS, ONE, WITH_BIAS},
+    {"self_attn.k_proj.bias", "attn_k.bias", KV_HEADS, ONE, WITH_BIAS},
+    {"self_attn.v_proj.bias", "attn_v.bias", KV_HEADS, ONE, WITH_BIAS},
+    {"self_attn.q_norm.weight", "attn_q_norm.weight", HEAD, ONE, WITH_HEAD_NORM},
+    {"self_attn.k_norm.weight", "attn_k_norm.weight", HEAD, ONE, WITH_HEAD_NORM},
+    {"self_attn.o_proj.weight", "attn_output.weight", MODEL, HEADS, ALWAYS},
+    {"post_attention_layernorm.weight", "ffn_norm.weight", MODEL, ONE, WITHOUT_POST_NORMS},
+    {"post_attention_layernorm.weight", "post_attention_norm.weight", MODEL, ONE, WITH_POST_NORMS},
+    {"pre_feedforward_layernorm.weight", "ffn_norm.weight", MODEL, ONE, WITH_POST_NORMS},
+    {"mlp.gate_proj.weight", "ffn_gate.weight", FF, MODEL, ALWAYS},
+    {"mlp.up_proj.weight", "ffn_up.weight", FF, MODEL, ALWAYS},
+    {"mlp.down_proj.weight", "ffn_down.weight", MODEL, FF, ALWAYS},
+    {"post_feedforward_layernorm.weight", "post_ffw_norm.weight", MODEL, ONE, WITH_POST_NORMS},
 };
-enum { PER_LAYER = sizeof LAYER / sizeof *LAYER };
+enum { LAYER_ROWS = sizeof LAYER / sizeof *LAYER };
+
+static bool has(const struct hold_shape *s, int row) {
+    const struct hold_traits *t = hold_shape_traits(s);
+    switch (LAYER[row].only) {
+    case WITH_BIAS:
+        return t->qkv_bias;
+    case WITH_HEAD_NORM:
+        return t->head_norm;
+    case WITH_POST_NORMS:
+        return t->post_norms;
+    case WITHOUT_POST_NORMS:
+        return !t->post_norms;
+    case ALWAYS:
+        break;
+    }
+    return true;
+}
+
+static int64_t per_layer(const struct hold_shape *s) {
+    int64_t n = 0;
+    for (int i = 0; i < LAYER_ROWS; i++) {
+        n += has(s, i);
+    }
+    return n;
+}
 
 int64_t hold_part_count(const struct hold_shape *shape) {
-    return shape->n_layers * PER_LAYER + (shape->tied ? 2 : 3);
+    return shape->n_layers * per_layer(shape) + (shape->tied ? 2 : 3);
+}
+
+static void layer_part(const struct hold_shape *s, int64_t layer, int64_t k,
+                       struct hold_part *out) {
+    const int64_t sizes[] = {
+        [ONE] = 1,
+        [MODEL] = s->d_model,
+        [HEADS] = s->n_heads * s->head_dim,
+        [KV_HEADS] = s->n_kv_heads * s->head_dim,
+        [HEAD] = s->head_dim,
+        [FF] = s->d_ff,
+    };
+    int row = 0;
+    for (; !has(s, row) || k > 0; row++) {
+        k -= has(s, row);
+    }
+    snprintf(out->hf, sizeof out->hf, "model.layers.%lld.%s", (long long)layer, LAYER[row].hf);
+    snprintf(out->gguf, sizeof out->gguf, "blk.%lld.%s", (long long)layer, LAYER[row].gguf);
+    out->n_dims = LAYER[row].cols == ONE ? 1 : 2;
+    out->dim[0] = sizes[LAYER[row].rows];
+    out->dim[1] = sizes[LAYER[row].cols];
+    if (LAYER[row].only == WITH_BIAS) {
+        out->fresh = 0;
+    }
 }
 
 void hold_part_get(const struct hold_shape *shape, int64_t i, struct hold_part *out) {
-    const int64_t sizes[] = {1, shape->d_model, shape->n_heads * shape->head_dim,
-                             shape->n_kv_heads * shape->head_dim, shape->d_ff};
-    int64_t last = shape->n_layers * PER_LAYER + 1;
+    int64_t each = per_layer(shape), last = shape->n_layers * each + 1;
     *out = (struct hold_part){.n_dims = 2, .dim = {shape->vocab, shape->d_model}};
+    out->fresh = hold_shape_traits(shape)->offset_gain ? 0 : 1;
     if (i == 0) {
         snprintf(out->hf, sizeof out->hf, "model.embed_tokens.weight");
         snprintf(out->gguf, sizeof out->gguf, "token_embd.weight");
@@ -359,13 +323,6 @@ void hold_part_get(const struct hold_shape *shape, int64_t i, struct hold_part *
         snprintf(out->hf, sizeof out->hf, "lm_head.weight");
         snprintf(out->gguf, sizeof out->gguf, "output.weight");
     } else {
-        int64_t layer = (i - 1) / PER_LAYER, k = (i - 1) % PER_LAYER;
-        snprintf(out->hf, sizeof out->hf, "model.layers.%lld.%s.weight", (long long)layer,
-                 LAYER[k].hf);
-        snprintf(out->gguf, sizeof out->gguf, "blk.%lld.%s.weight", (long long)layer,
-                 LAYER[k].gguf);
-        out->n_dims = LAYER[k].cols == ONE ? 1 : 2;
-        out->dim[0] = sizes[LAYER[k].rows];
-        out->dim[1] = sizes[LAYER[k].cols];
+        layer_part(shape, (i - 1) / each, (i - 1) % each, out);
     }
 }

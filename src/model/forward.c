@@ -1,7 +1,8 @@
 /* forward.c: the way of tokens through the decoder, with its taps. */
+#include <math.h>
 #include <string.h>
 
-#include "model/model.h"
+#include "model/parts.h"
 
 struct walk {
     struct hold_model *m;
@@ -9,7 +10,7 @@ struct walk {
     const struct hold_tokens *tokens;
     const struct hold_tapper *tapper;
     const struct hold_cache *cache;
-    struct hold_attention plan;
+    struct hold_attention plan, local; /* local: of sliding layers */
     struct hold_ptr ids, positions, slots, out_rows;
     struct hold_tensor carry[2]; /* residual stream between blocks when nothing is recorded */
 };
@@ -34,28 +35,46 @@ static bool last_block_may_shrink(const struct walk *w) {
     return w->tokens->out_rows != NULL && (w->tapper == NULL || (w->tapper->sites & whole) == 0);
 }
 
+/* From fused queries, keys and values to what the heads read. */
+static struct hold_node *attention(const struct walk *w, int l, struct hold_node *qkv) {
+    struct hold_model *m = w->m;
+    const struct hold_shape *s = &m->shape;
+    const struct hold_layer *layer = &m->layers[l];
+    bool slides = hold_shape_slides(s, l);
+    const struct hold_attention *plan = slides ? &w->local : &w->plan;
+    if (hold_shape_traits(s)->head_norm)
+        qkv = hold_headnorm(w->t, qkv, s->n_heads, s->n_kv_heads, &layer->norm_q, &layer->norm_k,
+                            (float)s->norm_eps);
+    qkv = hold_rope(w->t, qkv, s->n_heads + s->n_kv_heads, s->head_dim, w->positions,
+                    slides ? m->inv_freq_local : m->inv_freq);
+    return w->cache == NULL
+               ? hold_attention(w->t, qkv, plan)
+               : hold_attention_cached(w->t, qkv, plan, w->cache->k[l], w->cache->v[l], w->slots);
+}
+
 static struct hold_node *block(const struct walk *w, int l, struct hold_node *x) {
     struct hold_model *m = w->m;
     struct hold_tape *t = w->t;
     const struct hold_layer *layer = &m->layers[l];
     const struct hold_shape *s = &m->shape;
+    const struct hold_traits *traits = hold_shape_traits(s);
     float eps = (float)s->norm_eps;
 
     struct hold_node *h = hold_rmsnorm(t, x, &layer->norm_attention, eps);
-    struct hold_node *qkv = linear(w, l, HOLD_QKV, h);
-    qkv = hold_rope(t, qkv, s->n_heads + s->n_kv_heads, s->head_dim, w->positions, m->inv_freq);
-    struct hold_node *a = w->cache == NULL ? hold_attention(t, qkv, &w->plan)
-                                           : hold_attention_cached(t, qkv, &w->plan, w->cache->k[l],
-                                                                   w->cache->v[l], w->slots);
+    struct hold_node *a = attention(w, l, linear(w, l, HOLD_QKV, h));
     if (l == s->n_layers - 1 && last_block_may_shrink(w)) {
         a = hold_gather(t, a, w->out_rows, w->tokens->n_out);
         x = hold_gather(t, x, w->out_rows, w->tokens->n_out);
     }
     a = tap(w, HOLD_AT_ATTENTION, l, 0, linear(w, l, HOLD_O, a));
+    if (traits->post_norms)
+        a = hold_rmsnorm(t, a, &layer->norm_after_attention, eps);
     x = hold_add(t, x, a);
-    h = hold_rmsnorm(t, x, &layer->norm_mlp, eps);
-    h = hold_swiglu(t, linear(w, l, HOLD_GATE_UP, h));
+    h = linear(w, l, HOLD_GATE_UP, hold_rmsnorm(t, x, &layer->norm_mlp, eps));
+    h = traits->gelu ? hold_geglu(t, h) : hold_swiglu(t, h);
     h = tap(w, HOLD_AT_MLP, l, 0, linear(w, l, HOLD_DOWN, h));
+    if (traits->post_norms)
+        h = hold_rmsnorm(t, h, &layer->norm_after_mlp, eps);
     return tap(w, HOLD_AT_BLOCK, l, 0, hold_add(t, x, h));
 }
 
@@ -76,6 +95,37 @@ static struct hold_ptr upload_ints(struct hold_tape *t, const int32_t *v, int64_
     return hold_tape_upload(t, v, n * (int64_t)sizeof *v);
 }
 
+static void upload_plan(struct hold_tape *t, struct hold_attention *plan, int64_t n_runs,
+                        const struct hold_query_run *runs, int64_t n_spans,
+                        const struct hold_span *spans, const int32_t *tree_first) {
+    int64_t max_keys = 1;
+    for (int64_t i = 0; i < n_runs; i++) {
+        int64_t sum = 0;
+        for (int32_t j = 0; j < runs[i].n_spans; j++)
+            sum += spans[runs[i].first_span + j].len;
+        max_keys = sum > max_keys ? sum : max_keys;
+    }
+    plan->n_runs = n_runs;
+    plan->n_spans = n_spans;
+    plan->runs = hold_tape_upload(t, runs, n_runs * (int64_t)sizeof *runs);
+    plan->spans = hold_tape_upload(t, spans, n_spans * (int64_t)sizeof *spans);
+    plan->tree_first = upload_ints(t, tree_first, plan->n_trees + 1);
+    plan->max_keys = max_keys;
+}
+
+static void upload_window(struct walk *w) {
+    struct hold_tape *t = w->t;
+    struct hold_windowed out;
+    struct hold_error err = {0};
+    int rc = hold_model_window(w->tokens, w->m->shape.window, &t->host, &out, &err);
+    if (rc == HOLD_OK)
+        upload_plan(t, &w->local, out.n_runs, out.runs, out.n_spans, out.spans, out.tree_first);
+    else if (t->status == HOLD_OK) {
+        t->status = rc;
+        t->error = err;
+    }
+}
+
 static void upload(struct walk *w, const int32_t *slot) {
     const struct hold_tokens *k = w->tokens;
     const struct hold_shape *s = &w->m->shape;
@@ -86,28 +136,19 @@ static void upload(struct walk *w, const int32_t *slot) {
         w->slots = upload_ints(t, slot, k->n);
     if (k->out_rows != NULL)
         w->out_rows = upload_ints(t, k->out_rows, k->n_out);
-    int64_t max_keys = 1;
-    for (int64_t i = 0; i < k->n_runs; i++) {
-        int64_t sum = 0;
-        for (int32_t j = 0; j < k->runs[i].n_spans; j++)
-            sum += k->spans[k->runs[i].first_span + j].len;
-        max_keys = sum > max_keys ? sum : max_keys;
-    }
     w->plan = (struct hold_attention){
         .n_heads = s->n_heads,
         .n_kv_heads = s->n_kv_heads,
         .head_dim = s->head_dim,
-        .scale = 1.0f / __builtin_sqrtf((float)s->head_dim),
-        .n_runs = k->n_runs,
-        .n_spans = k->n_spans,
+        .scale = 1.0f / sqrtf((float)s->query_scalar),
         .n_trees = k->n_trees,
-        .runs = hold_tape_upload(t, k->runs, k->n_runs * (int64_t)sizeof *k->runs),
-        .spans = hold_tape_upload(t, k->spans, k->n_spans * (int64_t)sizeof *k->spans),
-        .tree_first = upload_ints(t, k->tree_first, k->n_trees + 1),
         .n_queries = k->n,
         .n_keys = k->n_keys,
-        .max_keys = max_keys,
     };
+    upload_plan(t, &w->plan, k->n_runs, k->runs, k->n_spans, k->spans, k->tree_first);
+    w->local = w->plan;
+    if (s->window > 0 && hold_model_exceeds(k, s->window))
+        upload_window(w);
     if (!t->recording)
         for (int i = 0; i < 2; i++)
             w->carry[i] = hold_tape_matrix(t, k->n, s->d_model);
@@ -120,6 +161,8 @@ struct hold_node *hold_model_forward(struct hold_model *m, struct hold_tape *t,
     struct walk w = {.m = m, .t = t, .tokens = tokens, .tapper = tapper, .cache = cache};
     upload(&w, slot);
     struct hold_node *x = hold_embed(t, &m->embed, w.ids, tokens->n);
+    if (hold_shape_traits(&m->shape)->scaled_embed)
+        x = hold_scale(t, x, sqrtf((float)m->shape.d_model));
     x = tap(&w, HOLD_AT_EMBED, 0, 0, x);
     for (int l = 0; l < m->shape.n_layers && t->status == HOLD_OK; l++) {
         struct hold_space_mark mark = hold_space_mark(t->space);

@@ -42,6 +42,27 @@ void hold_model_fused(const struct hold_shape *s, enum hold_linear_kind kind, in
     *in = kind == HOLD_O ? s->n_heads * s->head_dim : kind == HOLD_DOWN ? s->d_ff : s->d_model;
 }
 
+int hold_model_norms(const struct hold_shape *s, struct hold_layer *layer,
+                     struct hold_layer_norm norms[HOLD_LAYER_NORMS]) {
+    const struct hold_traits *t = hold_shape_traits(s);
+    int n = 0;
+    norms[n++] = (struct hold_layer_norm){"input_layernorm", &layer->norm_attention, s->d_model};
+    norms[n++] = (struct hold_layer_norm){t->post_norms ? "pre_feedforward_layernorm"
+                                                        : "post_attention_layernorm",
+                                          &layer->norm_mlp, s->d_model};
+    if (t->post_norms) {
+        norms[n++] = (struct hold_layer_norm){"post_attention_layernorm",
+                                              &layer->norm_after_attention, s->d_model};
+        norms[n++] = (struct hold_layer_norm){"post_feedforward_layernorm", &layer->norm_after_mlp,
+                                              s->d_model};
+    }
+    if (t->head_norm) {
+        norms[n++] = (struct hold_layer_norm){"self_attn.q_norm", &layer->norm_q, s->head_dim};
+        norms[n++] = (struct hold_layer_norm){"self_attn.k_norm", &layer->norm_k, s->head_dim};
+    }
+    return n;
+}
+
 struct loader {
     struct hold_model *m;
     const struct hold_model_files *files; /* NULL: only sizes (a dry model) */
@@ -71,35 +92,76 @@ static int new_param(struct loader *ld, const char *name, int64_t rows, int64_t 
     return d->k->alloc(d, rows * cols * 4, &out->value.data, err);
 }
 
-/* Fill rows [first, first + rows) of a parameter from the stored tensor `name`. */
-static int fill(struct loader *ld, struct hold_param *p, int64_t first, int64_t rows,
-                const char *name, int64_t unpermute_heads, struct hold_error *err) {
-    if (ld->files == NULL)
-        return HOLD_OK;
+/* Read the stored tensor `name` of n numbers to ld->host, which has room for `more` after them. */
+static int read_tensor(struct loader *ld, const char *name, int64_t n, int64_t more,
+                       struct hold_error *err) {
     const struct hold_stored *t = hold_stored_find(ld->files->tensors, ld->files->n_tensors, name);
     if (t == NULL)
         return hold_fail(err, HOLD_EFORMAT, "%s: tensor '%s' is missing", ld->files->path, name);
-    int64_t n = rows * p->value.cols;
     if (hold_stored_count(t) != n)
         return hold_fail(err, HOLD_EFORMAT, "%s: tensor '%s' has %lld elements, expected %lld",
                          ld->files->path, name, (long long)hold_stored_count(t), (long long)n);
-    int64_t head_dim = ld->m->shape.head_dim;
-    int rc = host_room(ld, n + head_dim * p->value.cols, err);
+    int rc = host_room(ld, n + more, err);
     if (rc == HOLD_OK)
         rc = hold_stored_to_f32(t, 0, n, ld->host, err);
     if (rc < 0)
         return rc;
-    if (unpermute_heads > 0 && ld->files->permuted_qk)
-        hold_unpermute_rows(ld->host, unpermute_heads, head_dim, p->value.cols, ld->host + n);
     int64_t bad = 0;
     for (int64_t i = 0; i < n; i++)
         bad += !isfinite(ld->host[i]);
     if (bad > 0 && ld->bad == 0)
         snprintf(ld->first_bad, sizeof ld->first_bad, "%s", name);
     ld->bad += bad;
-    struct hold_device *d = ld->m->device;
-    d->k->write(d, hold_at_f32(p->value.data, first * p->value.cols), ld->host, n * 4);
     return HOLD_OK;
+}
+
+/* Fill rows [first, first + rows) of a parameter from the stored tensor `name`. */
+static int fill(struct loader *ld, struct hold_param *p, int64_t first, int64_t rows,
+                const char *name, int64_t unpermute_heads, struct hold_error *err) {
+    if (ld->files == NULL)
+        return HOLD_OK;
+    int64_t head_dim = ld->m->shape.head_dim, cols = p->value.cols, n = rows * cols;
+    int rc = read_tensor(ld, name, n, head_dim * cols, err);
+    if (rc < 0)
+        return rc;
+    if (unpermute_heads > 0 && ld->files->permuted_qk)
+        hold_unpermute_rows(ld->host, unpermute_heads, head_dim, cols, ld->host + n);
+    struct hold_device *d = ld->m->device;
+    d->k->write(d, hold_at_f32(p->value.data, first * cols), ld->host, n * 4);
+    return HOLD_OK;
+}
+
+/* Fill columns [first, first + n) of a vector: a norm's gain or a part of a bias. */
+static int fill_vector(struct loader *ld, struct hold_param *p, int64_t first, int64_t n,
+                       const char *name, bool gain, struct hold_error *err) {
+    if (ld->files == NULL)
+        return HOLD_OK;
+    int rc = read_tensor(ld, name, n, 0, err);
+    if (rc < 0)
+        return rc;
+    for (int64_t i = 0; gain && ld->files->raised_gains && i < n; i++)
+        ld->host[i] -= 1.0f;
+    struct hold_device *d = ld->m->device;
+    d->k->write(d, hold_at_f32(p->value.data, first), ld->host, n * 4);
+    return HOLD_OK;
+}
+
+static int load_norm(struct loader *ld, const char *leaf, const char *name, int64_t cols,
+                     struct hold_param *p, struct hold_error *err) {
+    int rc = new_param(ld, leaf, 1, cols, p, err);
+    p->offset = ld->m->ones;
+    return rc < 0 ? rc : fill_vector(ld, p, 0, cols, name, true, err);
+}
+
+static int load_bias(struct loader *ld, int64_t l, const struct hold_part *parts, int n,
+                     struct hold_linear *lin, struct hold_error *err) {
+    char name[128];
+    int rc = new_param(ld, "bias", 1, lin->w.value.rows, &lin->bias, err);
+    for (int i = 0; rc == HOLD_OK && i < n; i++) {
+        snprintf(name, sizeof name, "model.layers.%lld.%s.bias", (long long)l, parts[i].module);
+        rc = fill_vector(ld, &lin->bias, parts[i].first, parts[i].rows, name, false, err);
+    }
+    return rc;
 }
 
 static int prepare(struct hold_model *m, struct hold_param *p, struct hold_error *err) {
@@ -112,16 +174,11 @@ static int load_layer(struct loader *ld, int64_t l, struct hold_error *err) {
     const struct hold_shape *s = &m->shape;
     struct hold_layer *layer = &m->layers[l];
     char name[128];
-    struct {
-        struct hold_param *p;
-        const char *leaf;
-    } norms[2] = {{&layer->norm_attention, "input_layernorm"},
-                  {&layer->norm_mlp, "post_attention_layernorm"}};
-    for (int i = 0; i < 2; i++) {
-        int rc = new_param(ld, norms[i].leaf, 1, s->d_model, norms[i].p, err);
+    struct hold_layer_norm norms[HOLD_LAYER_NORMS];
+    int n_norms = hold_model_norms(s, layer, norms);
+    for (int i = 0; i < n_norms; i++) {
         snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)l, norms[i].leaf);
-        if (rc == HOLD_OK)
-            rc = fill(ld, norms[i].p, 0, 1, name, 0, err);
+        int rc = load_norm(ld, norms[i].leaf, name, norms[i].cols, norms[i].param, err);
         if (rc < 0)
             return rc;
     }
@@ -141,9 +198,29 @@ static int load_layer(struct loader *ld, int64_t l, struct hold_error *err) {
         }
         if (rc == HOLD_OK)
             rc = prepare(m, &lin->w, err);
+        if (rc == HOLD_OK && kind == HOLD_QKV && hold_shape_traits(s)->qkv_bias)
+            rc = load_bias(ld, l, parts, n, lin, err);
         if (rc < 0)
             return rc;
     }
+    return HOLD_OK;
+}
+
+/* The ones that gains of the form 1 + w want; heads and rows take as many as they need. */
+static int load_ones(struct loader *ld, struct hold_error *err) {
+    struct hold_model *m = ld->m;
+    const struct hold_shape *s = &m->shape;
+    int64_t n = s->d_model > s->head_dim ? s->d_model : s->head_dim;
+    if (!hold_shape_traits(s)->offset_gain)
+        return HOLD_OK;
+    int rc = host_room(ld, n, err);
+    if (rc == HOLD_OK)
+        rc = m->device->k->alloc(m->device, n * 4, &m->ones, err);
+    if (rc < 0)
+        return rc;
+    for (int64_t i = 0; i < n; i++)
+        ld->host[i] = 1.0f;
+    m->device->k->write(m->device, m->ones, ld->host, n * 4);
     return HOLD_OK;
 }
 
@@ -153,6 +230,8 @@ static int load_weights(struct loader *ld, struct hold_error *err) {
     void *p = NULL;
     int rc = hold_new(&p, (size_t)s->n_layers, sizeof *m->layers, "the layers of a model", err);
     m->layers = p;
+    if (rc == HOLD_OK)
+        rc = load_ones(ld, err);
     if (rc == HOLD_OK)
         rc = new_param(ld, "embed_tokens", s->vocab, s->d_model, &m->embed, err);
     if (rc == HOLD_OK)
@@ -166,9 +245,7 @@ static int load_weights(struct loader *ld, struct hold_error *err) {
     if (rc == HOLD_OK)
         rc = prepare(m, &m->head, err);
     if (rc == HOLD_OK)
-        rc = new_param(ld, "norm", 1, s->d_model, &m->norm, err);
-    if (rc == HOLD_OK)
-        rc = fill(ld, &m->norm, 0, 1, "model.norm.weight", 0, err);
+        rc = load_norm(ld, "norm", "model.norm.weight", s->d_model, &m->norm, err);
     for (int64_t l = 0; rc == HOLD_OK && l < s->n_layers; l++)
         rc = load_layer(ld, l, err);
     if (rc == HOLD_OK && ld->bad > 0)
@@ -178,21 +255,24 @@ static int load_weights(struct loader *ld, struct hold_error *err) {
     return rc;
 }
 
-/* inv_freq[j] = theta^(-2j/head_dim), in f32 as `transformers` computes it. */
-static int load_rope(struct hold_model *m, struct hold_error *err) {
+static int load_frequencies(struct hold_model *m, bool local, struct hold_ptr *to,
+                            struct hold_error *err) {
+    enum { MOST = 512 };
     int64_t half = m->shape.head_dim / 2;
-    float inv[512];
-    if (half > 512)
+    float inv[MOST];
+    if (half > MOST)
         return hold_fail(err, HOLD_EUNSUPPORTED, "heads of width %lld are not supported",
                          (long long)m->shape.head_dim);
-    for (int64_t j = 0; j < half; j++) {
-        float exponent = (float)(2 * j) / (float)m->shape.head_dim;
-        inv[j] = 1.0f / powf((float)m->shape.rope_theta, exponent);
-    }
-    int rc = m->device->k->alloc(m->device, half * 4, &m->inv_freq, err);
+    hold_shape_inv_freq(&m->shape, local, inv);
+    int rc = m->device->k->alloc(m->device, half * 4, to, err);
     if (rc == HOLD_OK)
-        m->device->k->write(m->device, m->inv_freq, inv, half * 4);
+        m->device->k->write(m->device, *to, inv, half * 4);
     return rc;
+}
+
+static int load_rope(struct hold_model *m, struct hold_error *err) {
+    int rc = load_frequencies(m, false, &m->inv_freq, err);
+    return rc < 0 ? rc : load_frequencies(m, true, &m->inv_freq_local, err);
 }
 
 static int copy_text(char **to, const char *from, struct hold_error *err) {
@@ -281,15 +361,19 @@ void hold_model_release(struct hold_model *m) {
     drop_param(m, &m->embed);
     drop_param(m, &m->norm);
     for (int64_t l = 0; m->layers != NULL && l < m->shape.n_layers; l++) {
-        drop_param(m, &m->layers[l].norm_attention);
-        drop_param(m, &m->layers[l].norm_mlp);
-        for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++)
+        struct hold_layer_norm norms[HOLD_LAYER_NORMS];
+        int n = hold_model_norms(&m->shape, &m->layers[l], norms);
+        for (int i = 0; i < n; i++)
+            drop_param(m, norms[i].param);
+        for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++) {
             drop_param(m, &m->layers[l].linear[kind].w);
+            drop_param(m, &m->layers[l].linear[kind].bias);
+        }
     }
-    if (!hold_ptr_null(m->inv_freq))
-        m->device->k->release(m->device, m->inv_freq);
-    if (!hold_ptr_null(m->flat))
-        m->device->k->release(m->device, m->flat);
+    const struct hold_ptr own[] = {m->inv_freq, m->inv_freq_local, m->ones, m->flat};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (!hold_ptr_null(own[i]))
+            m->device->k->release(m->device, own[i]);
     hold_free(m->layers);
     hold_free(m->names);
     hold_tokenizer_free(m->tokenizer);

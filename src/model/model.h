@@ -1,5 +1,5 @@
-/* model.h: llama-family decoders on a device: loading, low-rank adapters, the forward pass with
- * taps, and writing them back.
+/* model.h: decoders of the families of formats/hf.h on a device: loading, low-rank adapters, the
+ * forward pass with taps, and writing them back.
  *
  * Frozen matrices are prepared weights; everything trained lies in one flat f32 vector (`flat`), so
  * that snapshots, norms and optimizer steps are single kernels over it.
@@ -22,7 +22,9 @@
 enum hold_linear_kind { HOLD_QKV, HOLD_O, HOLD_GATE_UP, HOLD_DOWN, HOLD_LINEAR_KINDS };
 
 struct hold_layer {
-    struct hold_param norm_attention, norm_mlp; /* (1, C) */
+    struct hold_param norm_attention, norm_mlp; /* (1, C): of what goes in */
+    /* Of what comes out (1, C), and of each head of q and k (1, head_dim); without rows: none. */
+    struct hold_param norm_after_attention, norm_after_mlp, norm_q, norm_k;
     struct hold_linear linear[HOLD_LINEAR_KINDS];
 };
 
@@ -38,8 +40,9 @@ struct hold_model {
     struct hold_shape shape;
     struct hold_param embed, head, norm; /* head == embed's values when tied */
     struct hold_layer *layers;
-    struct hold_ptr inv_freq; /* head_dim / 2 f32 */
-    char *names;              /* memory of all parameter names */
+    struct hold_ptr inv_freq, inv_freq_local; /* head_dim / 2 f32; local: of sliding layers */
+    struct hold_ptr ones;                     /* what is added to gains; null: nothing */
+    char *names;                              /* memory of all parameter names */
 
     /* Trainables: masters in one flat vector; 0 and null when nothing is trained. */
     struct hold_ptr flat;
@@ -90,7 +93,7 @@ int hold_model_check_targets(const char *targets, struct hold_error *err);
  * kaiming_uniform with a = sqrt 5), keyed by (seed, module), B = 0.  They are the trainables. */
 int hold_model_add_lora(struct hold_model *m, const struct hold_lora_config *config,
                         struct hold_error *err);
-/* Make every matrix and gain trainable instead (full fine-tuning). */
+/* Make every matrix, bias and gain trainable instead (full fine-tuning). */
 int hold_model_make_full(struct hold_model *m, struct hold_error *err);
 /* Set the low-rank parts from an adapter of the same r and modules (the flow `continue`). */
 int hold_model_set_lora(struct hold_model *m, const struct hold_adapter *a, struct hold_error *err);

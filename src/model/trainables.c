@@ -388,6 +388,13 @@ static void take_all(struct mover *mv) {
         take_in(mv, &m->layers[l].norm_mlp);
         take_in(mv, &m->layers[l].linear[HOLD_GATE_UP].w);
         take_in(mv, &m->layers[l].linear[HOLD_DOWN].w);
+        struct hold_layer_norm norms[HOLD_LAYER_NORMS];
+        int n = hold_model_norms(&m->shape, &m->layers[l], norms);
+        for (int i = 2; i < n; i++) /* the first two are in */
+            take_in(mv, norms[i].param);
+        for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++)
+            if (m->layers[l].linear[kind].bias.value.rows > 0)
+                take_in(mv, &m->layers[l].linear[kind].bias);
     }
     take_in(mv, &m->norm);
     if (!m->shape.tied)

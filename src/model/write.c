@@ -14,16 +14,28 @@ static int name_vector(const struct hold_param *p, const char *name,
     return each(user, &n, err);
 }
 
+static int name_bias(const struct hold_param *bias, const struct hold_part *part, int64_t l,
+                     int (*each)(void *, const struct hold_named *, struct hold_error *),
+                     void *user, struct hold_error *err) {
+    struct hold_named n = {
+        .value = hold_tensor_at(hold_at_f32(bias->value.data, part->first), 1, part->rows),
+        .flat = bias->flat < 0 ? -1 : bias->flat + part->first,
+        .vector = true};
+    snprintf(n.name, sizeof n.name, "model.layers.%lld.%s.bias", (long long)l, part->module);
+    return each(user, &n, err);
+}
+
 static int name_layer(const struct hold_model *m, int64_t l,
                       int (*each)(void *, const struct hold_named *, struct hold_error *),
                       void *user, struct hold_error *err) {
-    const struct hold_layer *layer = &m->layers[l];
+    struct hold_layer *layer = &m->layers[l];
+    struct hold_layer_norm norms[HOLD_LAYER_NORMS];
     char name[128];
-    snprintf(name, sizeof name, "model.layers.%lld.input_layernorm.weight", (long long)l);
-    int rc = name_vector(&layer->norm_attention, name, each, user, err);
-    snprintf(name, sizeof name, "model.layers.%lld.post_attention_layernorm.weight", (long long)l);
-    if (rc == HOLD_OK)
-        rc = name_vector(&layer->norm_mlp, name, each, user, err);
+    int rc = HOLD_OK, n_norms = hold_model_norms(&m->shape, layer, norms);
+    for (int i = 0; rc == HOLD_OK && i < n_norms; i++) {
+        snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)l, norms[i].leaf);
+        rc = name_vector(norms[i].param, name, each, user, err);
+    }
     for (int kind = 0; rc == HOLD_OK && kind < HOLD_LINEAR_KINDS; kind++) {
         const struct hold_param *w = &layer->linear[kind].w;
         struct hold_part parts[HOLD_LORA_PARTS];
@@ -36,6 +48,8 @@ static int name_layer(const struct hold_model *m, int64_t l,
             snprintf(named.name, sizeof named.name, "model.layers.%lld.%s.weight", (long long)l,
                      parts[i].module);
             rc = each(user, &named, err);
+            if (rc == HOLD_OK && layer->linear[kind].bias.value.rows > 0)
+                rc = name_bias(&layer->linear[kind].bias, &parts[i], l, each, user, err);
         }
     }
     return rc;

@@ -1,40 +1,6 @@
-/* op_block.c: the ops of a decoder block besides its linear layers: rmsnorm, rope, attention,
- * swiglu. */
+/* op_block.c: the ops of a decoder block besides its linear layers and the norms: rope, attention,
+ * swiglu and geglu. */
 #include "tape/ops.h"
-
-struct hold_node *hold_rmsnorm(struct hold_tape *t, struct hold_node *x,
-                               const struct hold_param *gain, float eps) {
-    struct hold_tensor shape = {.rows = x->value.rows, .cols = x->value.cols};
-    struct hold_node *y = hold_node_new(t, HOLD_OP_RMSNORM, x, NULL, shape);
-    if (y == &t->dead)
-        return y;
-    y->param = gain;
-    y->eps = eps;
-    y->wants_grad = t->recording && (x->wants_grad || gain->flat >= 0);
-    y->saved[0] = hold_tape_matrix(t, shape.rows, 1).data;
-    if (t->status < 0)
-        return &t->dead;
-    hold_k(t)->rmsnorm_forward(t->device, shape.rows, shape.cols, eps, x->value.data, x->value.ld,
-                               gain->value.data, y->value.data, y->value.ld, y->saved[0]);
-    return y;
-}
-
-void hold_rmsnorm_backward(struct hold_tape *t, struct hold_node *n) {
-    struct hold_node *x = n->source[0];
-    struct hold_tensor dy = hold_grad_tensor(n->grad);
-    bool fresh = true;
-    struct hold_grad *g = hold_grad_target(t, x, &fresh);
-    struct hold_tensor dx = {0};
-    if (g != NULL)
-        dx = hold_grad_tensor(g);
-    else /* the gain alone is trained: the kernel still wants a place for dx */
-        dx = hold_tape_matrix(t, dy.rows, dy.cols);
-    if (t->status < 0)
-        return;
-    hold_k(t)->rmsnorm_backward(t->device, dy.rows, dy.cols, x->value.data, x->value.ld,
-                                n->param->value.data, n->saved[0], dy.data, dy.ld, !fresh, dx.data,
-                                dx.ld, hold_param_grad(t, n->param));
-}
 
 struct rope_plan {
     int64_t heads, head_dim;
@@ -142,27 +108,53 @@ struct hold_node *hold_attention_cached(struct hold_tape *t, struct hold_node *q
     return y;
 }
 
-struct hold_node *hold_swiglu(struct hold_tape *t, struct hold_node *x) {
+/* --- gated products: (T, 2F) -> (T, F) --- */
+
+typedef void gated_forward(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x,
+                           int64_t ldx, struct hold_ptr y, int64_t ldy);
+typedef void gated_backward(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x,
+                            int64_t ldx, struct hold_ptr dy, int64_t lddy, struct hold_ptr dx,
+                            int64_t lddx);
+
+static struct hold_node *gated(struct hold_tape *t, struct hold_node *x, enum hold_op_kind op,
+                               gated_forward *forward) {
     struct hold_tensor shape = {.rows = x->value.rows, .cols = x->value.cols / 2};
-    struct hold_node *y = hold_node_new(t, HOLD_OP_SWIGLU, x, NULL, shape);
+    struct hold_node *y = hold_node_new(t, op, x, NULL, shape);
     if (y == &t->dead)
         return y;
-    hold_k(t)->swiglu_forward(t->device, shape.rows, shape.cols, x->value.data, x->value.ld,
-                              y->value.data, y->value.ld);
+    forward(t->device, shape.rows, shape.cols, x->value.data, x->value.ld, y->value.data,
+            y->value.ld);
     return y;
 }
 
-void hold_swiglu_backward(struct hold_tape *t, struct hold_node *n) {
+static void gated_back(struct hold_tape *t, struct hold_node *n, gated_backward *backward,
+                       const char *taken) {
     struct hold_node *x = n->source[0];
     bool fresh;
     struct hold_grad *g = hold_grad_target(t, x, &fresh);
     if (g == NULL)
         return;
     if (!fresh) { /* the gate's input has one consumer in every model we build */
-        hold_tape_dead(t, HOLD_EINTERNAL, "swiglu: its input has another consumer");
+        hold_tape_dead(t, HOLD_EINTERNAL, taken);
         return;
     }
     struct hold_tensor dy = hold_grad_tensor(n->grad), dx = hold_grad_tensor(g);
-    hold_k(t)->swiglu_backward(t->device, dy.rows, dy.cols, x->value.data, x->value.ld, dy.data,
-                               dy.ld, dx.data, dx.ld);
+    backward(t->device, dy.rows, dy.cols, x->value.data, x->value.ld, dy.data, dy.ld, dx.data,
+             dx.ld);
+}
+
+struct hold_node *hold_swiglu(struct hold_tape *t, struct hold_node *x) {
+    return gated(t, x, HOLD_OP_SWIGLU, hold_k(t)->swiglu_forward);
+}
+
+void hold_swiglu_backward(struct hold_tape *t, struct hold_node *n) {
+    gated_back(t, n, hold_k(t)->swiglu_backward, "swiglu: its input has another consumer");
+}
+
+struct hold_node *hold_geglu(struct hold_tape *t, struct hold_node *x) {
+    return gated(t, x, HOLD_OP_GEGLU, hold_k(t)->geglu_forward);
+}
+
+void hold_geglu_backward(struct hold_tape *t, struct hold_node *n) {
+    gated_back(t, n, hold_k(t)->geglu_backward, "geglu: its input has another consumer");
 }

@@ -1,13 +1,14 @@
 /* op_linear.c: a linear layer with low-rank parts, forward and backward.
  *
  *     u  = drop(x) A'                (T, p r)   all parts at once: their A lie together
- *     y  = x W' + scale u_i B_i'     (T, out)   part i adds to its own rows of W
+ *     y  = x W' + b + scale u_i B_i' (T, out)   part i adds to its own rows of W
  *
  *     du_i = scale dy_i B_i          (T, r)
  *     dB_i += scale dy_i' u_i        (out_i, r)
  *     dA  += du' drop(x)             (p r, in)
  *     dx   = dy W + drop'(du A)      (T, in)
  *     dW  += dy' x                   (out, in)  when W is trained
+ *     db  += sum of dy's rows        (1, out)   when b is trained
  */
 #include "tape/ops.h"
 
@@ -37,7 +38,8 @@ struct hold_node *hold_linear(struct hold_tape *t, struct hold_node *x,
     if (y == &t->dead)
         return y;
     y->linear = l;
-    bool trains = l->w.flat >= 0 || (l->n_lora > 0 && l->lora[0].a.flat >= 0);
+    bool trains = l->w.flat >= 0 || (l->bias.value.rows > 0 && l->bias.flat >= 0) ||
+                  (l->n_lora > 0 && l->lora[0].a.flat >= 0);
     y->wants_grad = t->recording && (x->wants_grad || trains);
     if (l->w.weight != NULL)
         k->weight_forward(t->device, l->w.weight, rows, x->value.data, x->value.ld, 0.0f,
@@ -45,6 +47,8 @@ struct hold_node *hold_linear(struct hold_tape *t, struct hold_node *x,
     else
         k->gemm(t->device, false, true, rows, out, in, 1.0f, x->value.data, x->value.ld,
                 l->w.value.data, l->w.value.ld, 0.0f, y->value.data, y->value.ld);
+    if (l->bias.value.rows > 0)
+        k->rows_add(t->device, rows, out, l->bias.value.data, y->value.data, y->value.ld);
     if (l->n_lora == 0)
         return y;
     struct hold_tensor z = lora_input(t, l, x->value);
@@ -119,6 +123,11 @@ void hold_linear_backward(struct hold_tape *t, struct hold_node *n) {
     if (!hold_ptr_null(dw))
         k->gemm(t->device, true, false, out, in, dy.rows, 1.0f, dy.data, dy.ld, x.data, x.ld, 1.0f,
                 dw, in);
+    struct hold_ptr db = {0};
+    if (l->bias.value.rows > 0)
+        db = hold_param_grad(t, &l->bias);
+    if (!hold_ptr_null(db))
+        k->rows_sum(t->device, dy.rows, out, dy.data, dy.ld, db);
     bool fresh = true;
     struct hold_grad *gx = hold_grad_target(t, n->source[0], &fresh);
     if (l->n_lora > 0)

@@ -1,4 +1,4 @@
-/* op_rows.c: ops that pick, add and shift rows: embed, gather, add, shift. */
+/* op_rows.c: ops that pick, add, shift and scale rows: embed, gather, add, shift, scale. */
 #include "tape/ops.h"
 
 struct hold_node *hold_embed(struct hold_tape *t, const struct hold_param *table,
@@ -86,4 +86,25 @@ struct hold_node *hold_shift(struct hold_tape *t, struct hold_node *x, float c,
 
 void hold_shift_backward(struct hold_tape *t, struct hold_node *n) {
     hold_grad_share(t, n, n->source[0]);
+}
+
+struct hold_node *hold_scale(struct hold_tape *t, struct hold_node *x, float c) {
+    struct hold_tensor shape = {.rows = x->value.rows, .cols = x->value.cols};
+    struct hold_node *y = hold_node_new(t, HOLD_OP_SCALE, x, NULL, shape);
+    if (y == &t->dead)
+        return y;
+    y->eps = c;
+    hold_k(t)->axpby(t->device, shape.rows, shape.cols, c, x->value.data, x->value.ld, 0.0f,
+                     y->value.data, y->value.ld);
+    return y;
+}
+
+void hold_scale_backward(struct hold_tape *t, struct hold_node *n) {
+    bool fresh;
+    struct hold_grad *g = hold_grad_target(t, n->source[0], &fresh);
+    if (g == NULL)
+        return;
+    struct hold_tensor dx = hold_grad_tensor(g), dy = hold_grad_tensor(n->grad);
+    hold_k(t)->axpby(t->device, dx.rows, dx.cols, n->eps, dy.data, dy.ld, fresh ? 0.0f : 1.0f,
+                     dx.data, dx.ld);
 }

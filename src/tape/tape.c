@@ -21,11 +21,14 @@ static const struct op_row {
     [HOLD_OP_GATHER] = {"gather", hold_gather_backward},
     [HOLD_OP_LINEAR] = {"linear", hold_linear_backward},
     [HOLD_OP_RMSNORM] = {"rmsnorm", hold_rmsnorm_backward},
+    [HOLD_OP_HEADNORM] = {"headnorm", hold_headnorm_backward},
     [HOLD_OP_ROPE] = {"rope", hold_rope_backward},
     [HOLD_OP_ATTENTION] = {"attention", hold_attention_backward},
     [HOLD_OP_SWIGLU] = {"swiglu", hold_swiglu_backward},
+    [HOLD_OP_GEGLU] = {"geglu", hold_geglu_backward},
     [HOLD_OP_ADD] = {"add", hold_add_backward},
     [HOLD_OP_SHIFT] = {"shift", hold_shift_backward},
+    [HOLD_OP_SCALE] = {"scale", hold_scale_backward},
     [HOLD_OP_LOSS] = {"loss", hold_loss_backward},
 };
 _Static_assert(sizeof OPS / sizeof OPS[0] == HOLD_OP_COUNT, "one row for every op");

@@ -25,6 +25,7 @@ struct hold_param {
     struct hold_tensor value;
     struct hold_weight *weight; /* prepared; NULL: use value by gemm */
     int64_t flat;               /* -1: frozen */
+    struct hold_ptr offset;     /* of a norm: what is added to value for its gain; null: nothing */
 };
 
 /* The low-rank part of some rows of a linear layer:  y[out_first..] += scale * (x A') B'. */
@@ -34,10 +35,11 @@ struct hold_lora {
     struct hold_param b;      /* (out_n, r) */
 };
 enum { HOLD_LORA_PARTS = 3 };
-/* y(rows,out) = x(rows,in) W' + low-rank parts.  The parts' A matrices lie one after another in
- * memory and in the flat vectors, so that x A' of all parts is one product. */
+/* y(rows,out) = x(rows,in) W' + bias + low-rank parts.  The parts' A matrices lie one after another
+ * in memory and in the flat vectors, so that x A' of all parts is one product. */
 struct hold_linear {
-    struct hold_param w; /* (out, in) */
+    struct hold_param w;    /* (out, in) */
+    struct hold_param bias; /* (1, out); without rows: none */
     int n_lora;
     struct hold_lora lora[HOLD_LORA_PARTS];
     int64_t r;
@@ -52,11 +54,14 @@ enum hold_op_kind {
     HOLD_OP_GATHER,
     HOLD_OP_LINEAR,
     HOLD_OP_RMSNORM,
+    HOLD_OP_HEADNORM,
     HOLD_OP_ROPE,
     HOLD_OP_ATTENTION,
     HOLD_OP_SWIGLU,
+    HOLD_OP_GEGLU,
     HOLD_OP_ADD,
     HOLD_OP_SHIFT,
+    HOLD_OP_SCALE,
     HOLD_OP_LOSS,
     HOLD_OP_COUNT
 };
@@ -78,8 +83,8 @@ struct hold_node {
     const struct hold_linear *linear; /* LINEAR */
     struct hold_ptr saved[2];         /* what forward keeps for backward */
     struct hold_tensor saved_tensor;  /* LINEAR: x A'; LOSS: gradient of its source */
-    const void *plan;                 /* ATTENTION, ROPE: owned by the tape's host arena */
-    float eps;
+    const void *plan; /* ATTENTION, ROPE, HEADNORM: owned by the tape's host arena */
+    float eps;        /* SCALE: the factor */
     struct hold_node *next_older;
 };
 
@@ -125,6 +130,11 @@ struct hold_node *hold_linear(struct hold_tape *t, struct hold_node *x,
                               const struct hold_linear *linear);
 struct hold_node *hold_rmsnorm(struct hold_tape *t, struct hold_node *x,
                                const struct hold_param *gain, float eps);
+/* RMS norm of each head of q (n_heads of them) and k (n_kv_heads) with their own gains (1,
+ * head_dim); the rest of each row, v, passes.  qkv as in hold_attention. */
+struct hold_node *hold_headnorm(struct hold_tape *t, struct hold_node *qkv, int64_t n_heads,
+                                int64_t n_kv_heads, const struct hold_param *q_gain,
+                                const struct hold_param *k_gain, float eps);
 /* Rotate the first `heads` heads of each row; in place unless x->keep. */
 struct hold_node *hold_rope(struct hold_tape *t, struct hold_node *x, int64_t heads,
                             int64_t head_dim, struct hold_ptr positions, struct hold_ptr inv_freq);
@@ -138,7 +148,11 @@ struct hold_node *hold_attention_cached(struct hold_tape *t, struct hold_node *q
                                         struct hold_tensor v, struct hold_ptr slots);
 /* (T, 2F) -> (T, F) = silu(gate) * up. */
 struct hold_node *hold_swiglu(struct hold_tape *t, struct hold_node *x);
+/* The same with gelu(gate), by its tanh form. */
+struct hold_node *hold_geglu(struct hold_tape *t, struct hold_node *x);
 struct hold_node *hold_add(struct hold_tape *t, struct hold_node *x, struct hold_node *y);
+/* c x. */
+struct hold_node *hold_scale(struct hold_tape *t, struct hold_node *x, float c);
 /* x + c * constant. */
 struct hold_node *hold_shift(struct hold_tape *t, struct hold_node *x, float c,
                              struct hold_tensor constant);

@@ -5,7 +5,7 @@
 
 #include "tape/tape.h"
 
-enum { ROOM = 1024, MAX_PARAMS = 12, MAX_WEIGHTS = 4, MAX_CASES = 8 };
+enum { ROOM = 1024, MAX_PARAMS = 12, MAX_WEIGHTS = 4, MAX_CASES = 10 };
 
 /* One graph on one device.  All numbers that a case differentiates by lie in one vector, taken from
  * the front in the order in which its build function asks for them. */
@@ -197,6 +197,20 @@ static void linear_on_constant(struct bench *b) {
     end(b, hold_linear(&b->tape, x, l));
 }
 
+static void linear_bias(struct bench *b) {
+    struct hold_node *x = input(b, 5, IN);
+    struct hold_linear *l = linear_of(b, frozen(b, OUT, IN, 33, true));
+    l->bias = *trained(b, 1, OUT);
+    add_parts(b, 2);
+    end(b, hold_linear(&b->tape, x, l));
+}
+static void linear_bias_alone(struct bench *b) {
+    struct hold_node *x = hold_leaf(&b->tape, constant(b, 5, IN, 34), false);
+    struct hold_linear *l = linear_of(b, frozen(b, OUT, IN, 35, false));
+    l->bias = *trained(b, 1, OUT);
+    end(b, hold_linear(&b->tape, x, l));
+}
+
 static void rmsnorm_trained(struct bench *b) {
     struct hold_node *x = input(b, 4, 6);
     end(b, hold_rmsnorm(&b->tape, x, trained(b, 1, 6), 1e-3f));
@@ -208,6 +222,30 @@ static void rmsnorm_frozen(struct bench *b) {
 static void rmsnorm_gain_alone(struct bench *b) {
     struct hold_node *x = hold_leaf(&b->tape, constant(b, 4, 6, 42), false);
     end(b, hold_rmsnorm(&b->tape, x, trained(b, 1, 6), 1e-3f));
+}
+
+/* A gain of 1 + w. */
+static void rmsnorm_offset(struct bench *b) {
+    struct hold_node *x = input(b, 4, 6);
+    struct hold_param *gain = trained(b, 1, 6);
+    gain->offset = constant(b, 1, 6, 43).data;
+    end(b, hold_rmsnorm(&b->tape, x, gain, 1e-3f));
+}
+/* Two heads of queries, one of keys, one of values. */
+static void headnorm_trained(struct bench *b) {
+    struct hold_node *x = input(b, 5, 16);
+    struct hold_param *q = trained(b, 1, 4), *k = trained(b, 1, 4);
+    k->offset = constant(b, 1, 4, 44).data;
+    end(b, hold_headnorm(&b->tape, x, 2, 1, q, k, 1e-3f));
+}
+static void headnorm_frozen(struct bench *b) {
+    struct hold_node *x = input(b, 5, 16);
+    end(b, hold_headnorm(&b->tape, x, 2, 1, frozen(b, 1, 4, 45, false), frozen(b, 1, 4, 46, false),
+                         1e-3f));
+}
+static void headnorm_gain_alone(struct bench *b) {
+    struct hold_node *x = hold_leaf(&b->tape, constant(b, 5, 16, 47), false);
+    end(b, hold_headnorm(&b->tape, x, 2, 1, trained(b, 1, 4), frozen(b, 1, 4, 48, false), 1e-3f));
 }
 
 static struct hold_node *rotated(struct bench *b, struct hold_node *x) {
@@ -256,6 +294,18 @@ static void attention_case(struct bench *b) {
 
 static void swiglu_case(struct bench *b) {
     end(b, hold_swiglu(&b->tape, input(b, 4, 10)));
+}
+
+static void geglu_case(struct bench *b) {
+    end(b, hold_geglu(&b->tape, input(b, 4, 10)));
+}
+static void scale_case(struct bench *b) {
+    end(b, hold_scale(&b->tape, input(b, 4, 5), 1.7f));
+}
+/* The gradient adds to what the source already has. */
+static void scale_added(struct bench *b) {
+    struct hold_node *x = input(b, 4, 5);
+    end(b, hold_add(&b->tape, hold_scale(&b->tape, x, -0.6f), x));
 }
 
 static void add_two(struct bench *b) {
@@ -347,15 +397,23 @@ static const struct tape_case CASES[][MAX_CASES] = {
                         {"linear, two parts", linear_two_parts},
                         {"linear, three parts", linear_three_parts},
                         {"linear, dropout", linear_dropped},
-                        {"linear, on a constant", linear_on_constant}},
+                        {"linear, on a constant", linear_on_constant},
+                        {"linear, trained bias", linear_bias},
+                        {"linear, bias alone", linear_bias_alone}},
     [HOLD_OP_RMSNORM] = {{"rmsnorm, trained gain", rmsnorm_trained},
                          {"rmsnorm, frozen gain", rmsnorm_frozen},
-                         {"rmsnorm, gain alone", rmsnorm_gain_alone}},
+                         {"rmsnorm, gain alone", rmsnorm_gain_alone},
+                         {"rmsnorm, offset gain", rmsnorm_offset}},
+    [HOLD_OP_HEADNORM] = {{"headnorm, trained gains", headnorm_trained},
+                          {"headnorm, frozen gains", headnorm_frozen},
+                          {"headnorm, gain alone", headnorm_gain_alone}},
     [HOLD_OP_ROPE] = {{"rope, in place", rope_in_place}, {"rope, kept", rope_kept}},
     [HOLD_OP_ATTENTION] = {{"attention", attention_case}},
     [HOLD_OP_SWIGLU] = {{"swiglu", swiglu_case}},
+    [HOLD_OP_GEGLU] = {{"geglu", geglu_case}},
     [HOLD_OP_ADD] = {{"add", add_two}, {"add, same", add_same}, {"add, shared", add_shared}},
     [HOLD_OP_SHIFT] = {{"shift", shift_case}},
+    [HOLD_OP_SCALE] = {{"scale", scale_case}, {"scale, added", scale_added}},
     [HOLD_OP_LOSS] = {{"cross entropy, trained head", cross_entropy_trained},
                       {"cross entropy, frozen head", cross_entropy_frozen},
                       {"cross entropy, head alone", cross_entropy_head},

@@ -39,7 +39,7 @@ nothing_left() {
 
 home=$work/home
 run 0 'usage: scripts/fetch-model' --help
-run 2 'no model named "llama"; known: smollm2-135m-instruct' llama
+run 2 'no model named "llama"; known: smollm2-135m-instruct gemma-3-270m qwen2.5-coder' llama
 run 2 'unknown option --frob' --frob
 run 2 'one model name expected' a b
 

@@ -178,14 +178,21 @@ static void test_config_refused(void **state) {
         int code;
         const char *part;
     } CASES[] = {
-        {"model_type", "\"qwen2\"", HOLD_EUNSUPPORTED, "model_type \"qwen2\" is not supported"},
+        {"model_type", "\"mamba\"", HOLD_EUNSUPPORTED,
+         "model_type \"mamba\" is not supported; expected llama, mistral, qwen2, qwen3 or "
+         "gemma3_text"},
+        {"model_type", "\"qwen2\"", HOLD_EUNSUPPORTED, "expected Qwen2ForCausalLM"},
         {"model_type", NULL, HOLD_EUNSUPPORTED, "model_type \"(missing)\""},
         {"architectures", "[\"LlamaForSequenceClassification\"]", HOLD_EUNSUPPORTED,
          "architecture LlamaForSequenceClassification"},
-        {"rope_parameters", "{\"rope_type\":\"llama3\",\"factor\":8}", HOLD_EUNSUPPORTED,
-         "rope scaling \"llama3\" is not supported"},
-        {"rope_scaling", "{\"type\":\"linear\",\"factor\":2}", HOLD_EUNSUPPORTED,
-         "rope scaling \"linear\" is not supported"},
+        {"rope_parameters", "{\"rope_type\":\"llama3\",\"factor\":8}", HOLD_EDATA,
+         "low_freq_factor"},
+        {"rope_parameters", "{\"rope_type\":\"yarn\",\"factor\":8}", HOLD_EUNSUPPORTED,
+         "rope scaling \"yarn\" is not supported"},
+        {"rope_scaling", "{\"type\":\"dynamic\",\"factor\":2}", HOLD_EUNSUPPORTED,
+         "rope scaling \"dynamic\" is not supported"},
+        {"rope_scaling", "{\"type\":\"linear\",\"factor\":0.5}", HOLD_EFORMAT,
+         "rope scaling: a factor of 0.5, expected 1 or more"},
         {"rope_scaling", "5", HOLD_EFORMAT, "rope_scaling: not an object"},
         {"attention_bias", "true", HOLD_EUNSUPPORTED, "biases (attention_bias)"},
         {"mlp_bias", "true", HOLD_EUNSUPPORTED, "biases (mlp_bias)"},

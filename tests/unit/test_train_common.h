@@ -46,21 +46,27 @@ MAYBE void load_adapter(struct hold_adapter *a) {
     assert_ok(hold_adapter_read(a, FORMATS "/tiny-llama-adapter", &err), &err);
 }
 
-/* The tiny model; tuning "lora": with the golden adapter as its trained parts, "full", or NULL. */
-MAYBE void tiny_open(struct tiny *t, const char *tuning, int threads) {
+/* A model; tuning "lora": with the adapter as its trained parts, "full", or NULL. */
+MAYBE void tiny_open_at(struct tiny *t, const char *path, const char *adapter, const char *tuning,
+                        int threads) {
     struct hold_error err = {0};
     assert_ok(hold_cpu_new(&t->device, threads, NULL, &err), &err);
-    assert_ok(hold_model_load(&t->model, FORMATS "/tiny-llama", t->device, NULL, &err), &err);
+    assert_ok(hold_model_load(&t->model, path, t->device, NULL, &err), &err);
     if (tuning != NULL && strcmp(tuning, "full") == 0)
         assert_ok(hold_model_make_full(&t->model, &err), &err);
     if (tuning != NULL && strcmp(tuning, "lora") == 0) {
         struct hold_adapter a;
-        load_adapter(&a);
+        assert_ok(hold_adapter_read(&a, adapter, &err), &err);
         struct hold_lora_config c = {.r = a.r, .alpha = a.alpha, .target_modules = "all-linear"};
         assert_ok(hold_model_add_lora(&t->model, &c, &err), &err);
         assert_ok(hold_model_set_lora(&t->model, &a, &err), &err);
         hold_adapter_release(&a);
     }
+}
+
+/* The tiny model with the golden adapter. */
+MAYBE void tiny_open(struct tiny *t, const char *tuning, int threads) {
+    tiny_open_at(t, FORMATS "/tiny-llama", FORMATS "/tiny-llama-adapter", tuning, threads);
 }
 
 MAYBE void tiny_close(struct tiny *t) {

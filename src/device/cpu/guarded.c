@@ -40,6 +40,15 @@ GUARD(rmsnorm_forward, (D, int64_t rows, int64_t cols, float eps, M(x), P(gain),
 GUARD(rmsnorm_backward,
       (D, int64_t rows, int64_t cols, M(x), P(gain), P(rstd), M(dy), bool add, M(dx), P(dgain)),
       (d, rows, cols, x, ldx, gain, rstd, dy, lddy, add, dx, lddx, dgain))
+GUARD(headnorm_forward,
+      (D, int64_t rows, int64_t heads, int64_t head_dim, float eps, M(x), P(gain), M(y), P(rstd)),
+      (d, rows, heads, head_dim, eps, x, ldx, gain, y, ldy, rstd))
+GUARD(headnorm_backward,
+      (D, int64_t rows, int64_t heads, int64_t head_dim, M(x), P(gain), P(rstd), M(dy), M(dx),
+       P(dgain)),
+      (d, rows, heads, head_dim, x, ldx, gain, rstd, dy, lddy, dx, lddx, dgain))
+GUARD(rows_add, (D, int64_t rows, int64_t cols, P(v), M(x)), (d, rows, cols, v, x, ldx))
+GUARD(rows_sum, (D, int64_t rows, int64_t cols, M(x), P(sum)), (d, rows, cols, x, ldx, sum))
 GUARD(rope,
       (D, int64_t rows, int64_t heads, int64_t head_dim, P(positions), P(inv_freq), bool inverse,
        M(x)),
@@ -53,6 +62,9 @@ GUARD(attention_backward,
       (d, a, q, ldq, k, ldk, v, ldv, out, ldo, lse, dout, lddo, dq, lddq, dk, lddk, dv, lddv))
 GUARD(swiglu_forward, (D, int64_t rows, int64_t cols, M(x), M(y)), (d, rows, cols, x, ldx, y, ldy))
 GUARD(swiglu_backward, (D, int64_t rows, int64_t cols, M(x), M(dy), M(dx)),
+      (d, rows, cols, x, ldx, dy, lddy, dx, lddx))
+GUARD(geglu_forward, (D, int64_t rows, int64_t cols, M(x), M(y)), (d, rows, cols, x, ldx, y, ldy))
+GUARD(geglu_backward, (D, int64_t rows, int64_t cols, M(x), M(dy), M(dx)),
       (d, rows, cols, x, ldx, dy, lddy, dx, lddx))
 GUARD(rows_gather, (D, int64_t n, int64_t cols, P(table), int64_t ldt, P(ids), P(out), int64_t ldo),
       (d, n, cols, table, ldt, ids, out, ldo))
@@ -107,11 +119,17 @@ void hold_cpu_guard(struct hold_cpu *cpu) {
         .weight_backward = guarded_weight_backward,
         .rmsnorm_forward = guarded_rmsnorm_forward,
         .rmsnorm_backward = guarded_rmsnorm_backward,
+        .headnorm_forward = guarded_headnorm_forward,
+        .headnorm_backward = guarded_headnorm_backward,
+        .rows_add = guarded_rows_add,
+        .rows_sum = guarded_rows_sum,
         .rope = guarded_rope,
         .attention_forward = guarded_attention_forward,
         .attention_backward = guarded_attention_backward,
         .swiglu_forward = guarded_swiglu_forward,
         .swiglu_backward = guarded_swiglu_backward,
+        .geglu_forward = guarded_geglu_forward,
+        .geglu_backward = guarded_geglu_backward,
         .rows_gather = guarded_rows_gather,
         .rows_put = guarded_rows_put,
         .rows_scatter = guarded_rows_scatter,

@@ -82,6 +82,114 @@ static void rmsnorm_backward(struct hold_device *d, int64_t rows, int64_t cols, 
     }
 }
 
+static void headnorm_forward(struct hold_device *d, int64_t rows, int64_t heads, int64_t head_dim,
+                             float eps, struct hold_ptr x_, int64_t ldx, struct hold_ptr gain_,
+                             struct hold_ptr y_, int64_t ldy, struct hold_ptr rstd_) {
+    const float *x0 = hold_f32(x_), *gain = hold_f32(gain_);
+    float *y0 = hold_f32(y_), *rstd = hold_f32(rstd_);
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *heads *head_dim))
+    for (int64_t i = 0; i < rows * heads; i++) {
+        const float *x = x0 + i / heads * ldx + i % heads * head_dim;
+        float *y = y0 + i / heads * ldy + i % heads * head_dim, sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < head_dim; j++)
+            sum += x[j] * x[j];
+        float r = 1.0f / sqrtf(sum / (float)head_dim + eps);
+        rstd[i] = r;
+#pragma omp simd
+        for (int64_t j = 0; j < head_dim; j++)
+            y[j] = gain[j] * (x[j] * r);
+    }
+}
+
+/* As rmsnorm_dgain, over the heads of all rows. */
+static void headnorm_dgain(struct hold_device *d, int64_t rows, int64_t heads, int64_t head_dim,
+                           const float *x0, int64_t ldx, const float *rstd, const float *dy0,
+                           int64_t lddy, float *dgain) {
+    int64_t blocks = (head_dim + COLUMN_BLOCK - 1) / COLUMN_BLOCK, all = rows * heads;
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, all *head_dim))
+    for (int64_t b = 0; b < blocks; b++) {
+        int64_t first = b * COLUMN_BLOCK, left = head_dim - first;
+        int64_t n = left < COLUMN_BLOCK ? left : COLUMN_BLOCK;
+        for (int64_t chunk = 0; chunk < all; chunk += ROW_CHUNK) {
+            int64_t end = chunk + ROW_CHUNK < all ? chunk + ROW_CHUNK : all;
+            float sum[COLUMN_BLOCK] = {0};
+            for (int64_t i = chunk; i < end; i++) {
+                int64_t at = i % heads * head_dim + first;
+                const float *x = x0 + i / heads * ldx + at, *dy = dy0 + i / heads * lddy + at;
+                float r = rstd[i];
+#pragma omp simd
+                for (int64_t j = 0; j < n; j++)
+                    sum[j] += dy[j] * (x[j] * r);
+            }
+            for (int64_t j = 0; j < n; j++)
+                dgain[first + j] += sum[j];
+        }
+    }
+}
+
+static void headnorm_backward(struct hold_device *d, int64_t rows, int64_t heads, int64_t head_dim,
+                              struct hold_ptr x_, int64_t ldx, struct hold_ptr gain_,
+                              struct hold_ptr rstd_, struct hold_ptr dy_, int64_t lddy,
+                              struct hold_ptr dx_, int64_t lddx, struct hold_ptr dgain) {
+    const float *x0 = hold_f32(x_), *gain = hold_f32(gain_), *rstd = hold_f32(rstd_);
+    const float *dy0 = hold_f32(dy_);
+    float *dx0 = hold_f32(dx_);
+    /* First, as dx may be dy. */
+    if (!hold_ptr_null(dgain))
+        headnorm_dgain(d, rows, heads, head_dim, x0, ldx, rstd, dy0, lddy, hold_f32(dgain));
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *heads *head_dim))
+    for (int64_t i = 0; i < rows * heads; i++) {
+        int64_t row = i / heads, at = i % heads * head_dim;
+        const float *x = x0 + row * ldx + at, *dy = dy0 + row * lddy + at;
+        float *dx = dx0 + row * lddx + at, r = rstd[i], sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < head_dim; j++)
+            sum += dy[j] * gain[j] * x[j];
+        float c = sum * r * r * r / (float)head_dim;
+#pragma omp simd
+        for (int64_t j = 0; j < head_dim; j++)
+            dx[j] = r * (dy[j] * gain[j]) - c * x[j];
+    }
+}
+
+static void rows_add(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr v_,
+                     struct hold_ptr x_, int64_t ldx) {
+    const float *v = hold_f32(v_);
+    float *x0 = hold_f32(x_);
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
+    for (int64_t i = 0; i < rows; i++) {
+        float *x = x0 + i * ldx;
+#pragma omp simd
+        for (int64_t j = 0; j < cols; j++)
+            x[j] += v[j];
+    }
+}
+
+static void rows_sum(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x_,
+                     int64_t ldx, struct hold_ptr out_) {
+    const float *x0 = hold_f32(x_);
+    float *out = hold_f32(out_);
+    int64_t blocks = (cols + COLUMN_BLOCK - 1) / COLUMN_BLOCK;
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
+    for (int64_t b = 0; b < blocks; b++) {
+        int64_t first = b * COLUMN_BLOCK, left = cols - first;
+        int64_t n = left < COLUMN_BLOCK ? left : COLUMN_BLOCK;
+        for (int64_t chunk = 0; chunk < rows; chunk += ROW_CHUNK) {
+            int64_t end = chunk + ROW_CHUNK < rows ? chunk + ROW_CHUNK : rows;
+            float sum[COLUMN_BLOCK] = {0};
+            for (int64_t i = chunk; i < end; i++) {
+                const float *x = x0 + i * ldx + first;
+#pragma omp simd
+                for (int64_t j = 0; j < n; j++)
+                    sum[j] += x[j];
+            }
+            for (int64_t j = 0; j < n; j++)
+                out[first + j] += sum[j];
+        }
+    }
+}
+
 /* Sine and cosine of an f32 angle, correct to the last f32 digit for |x| < 1e6: reduced in f64 by
  * a two-part pi / 2, then Taylor's series on |r| <= pi / 4 up to r^13 and r^14.  Branch-free. */
 static inline void sine_cosine(float x, float *sine, float *cosine) {
@@ -177,6 +285,45 @@ static void swiglu_backward(struct hold_device *d, int64_t rows, int64_t cols, s
     }
 }
 
+/* gelu(x) = x sigmoid(2 u), as (1 + tanh u) / 2 = sigmoid(2 u). */
+static const float GELU_C = 1.59576912f /* 2 sqrt(2 / pi) */, GELU_A = 0.044715f;
+
+static void geglu_forward(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x_,
+                          int64_t ldx, struct hold_ptr y_, int64_t ldy) {
+    const float *x0 = hold_f32(x_);
+    float *y0 = hold_f32(y_);
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
+    for (int64_t i = 0; i < rows; i++) {
+        const float *gate = x0 + i * ldx, *up = gate + cols;
+        float *y = y0 + i * ldy;
+#pragma omp simd
+        for (int64_t j = 0; j < cols; j++) {
+            float g = gate[j], u = GELU_C * g * (1.0f + GELU_A * g * g);
+            y[j] = g / (1.0f + fast_exp(-u)) * up[j];
+        }
+    }
+}
+
+static void geglu_backward(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x_,
+                           int64_t ldx, struct hold_ptr dy_, int64_t lddy, struct hold_ptr dx_,
+                           int64_t lddx) {
+    const float *x0 = hold_f32(x_), *dy0 = hold_f32(dy_);
+    float *dx0 = hold_f32(dx_);
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
+    for (int64_t i = 0; i < rows; i++) {
+        const float *gate = x0 + i * ldx, *up = gate + cols, *dy = dy0 + i * lddy;
+        float *dgate = dx0 + i * lddx, *dup = dgate + cols;
+#pragma omp simd
+        for (int64_t j = 0; j < cols; j++) {
+            float g = gate[j], w = GELU_A * g * g;
+            float s = 1.0f / (1.0f + fast_exp(-GELU_C * g * (1.0f + w)));
+            float slope = s + g * s * (1.0f - s) * GELU_C * (1.0f + 3.0f * w);
+            dgate[j] = dy[j] * up[j] * slope;
+            dup[j] = dy[j] * (g * s);
+        }
+    }
+}
+
 static void rows_gather(struct hold_device *d, int64_t n, int64_t cols, struct hold_ptr table_,
                         int64_t ldt, struct hold_ptr ids_, struct hold_ptr out_, int64_t ldo) {
     const float *table = hold_f32(table_);
@@ -237,6 +384,12 @@ void HOLD_ISA_NAME(hold_cpu_rows)(struct hold_kernels *kernels) {
     kernels->rope = rope;
     kernels->swiglu_forward = swiglu_forward;
     kernels->swiglu_backward = swiglu_backward;
+    kernels->headnorm_forward = headnorm_forward;
+    kernels->headnorm_backward = headnorm_backward;
+    kernels->rows_add = rows_add;
+    kernels->rows_sum = rows_sum;
+    kernels->geglu_forward = geglu_forward;
+    kernels->geglu_backward = geglu_backward;
     kernels->rows_gather = rows_gather;
     kernels->rows_put = rows_put;
     kernels->rows_scatter = rows_scatter;

@@ -50,13 +50,12 @@ def make_rows():
     return rows
 
 
-def load(tuning):
+def load(tuning, base=FORMATS / "tiny-llama", adapter=FORMATS / "tiny-llama-adapter"):
     model = AutoModelForCausalLM.from_pretrained(
-        FORMATS / "tiny-llama", dtype=torch.float64, attn_implementation="sdpa"
+        base, dtype=torch.float64, attn_implementation="sdpa"
     )
     if tuning == "lora":
-        model = PeftModel.from_pretrained(model, FORMATS / "tiny-llama-adapter", is_trainable=True)
-        model = model.double()
+        model = PeftModel.from_pretrained(model, adapter, is_trainable=True).double()
     return model.eval()  # no dropout
 
 
@@ -76,8 +75,7 @@ def gradients(model, rows):
     return float(loss), {n: p.grad.clone() for n, p in trainables(model).items()}
 
 
-def train(run, rows):
-    model = load(run["tuning"])
+def train(run, rows, model):
     params = list(trainables(model).values())
     if run["optim"] == "adamw":
         optim = torch.optim.AdamW(params, run["learning_rate"], weight_decay=run["weight_decay"])
@@ -109,10 +107,8 @@ def logits(model, rows):
         return torch.cat([model(torch.tensor([r["ids"]])).logits[0] for r in rows])
 
 
-def main():
-    torch.set_num_threads(1)
-    use_double()
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent)
+def write(folder, runs, load):
+    """golden.safetensors and golden.json of the model and adapter that load(tuning) gives."""
     rows = make_rows()
     tensors, out = {}, dict(rows=rows)
     for tuning in ("lora", "full"):
@@ -120,9 +116,15 @@ def main():
         tensors["logits/" + tuning] = logits(model, rows)
         out["loss_" + tuning], grads = gradients(model, rows)
         tensors.update({f"{tuning}/{n}": g for n, g in grads.items()})
-    out["runs"] = [train(run, rows) for run in RUNS]
+    out["runs"] = [train(run, rows, load(run["tuning"])) for run in runs]
     save_file({n: t.float().contiguous() for n, t in tensors.items()}, folder / "golden.safetensors")
     (folder / "golden.json").write_text(json.dumps(out, indent=1) + "\n")
+
+
+def main():
+    torch.set_num_threads(1)
+    use_double()
+    write(Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent), RUNS, load)
 
 
 if __name__ == "__main__":
