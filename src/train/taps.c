@@ -217,7 +217,8 @@ static void add_projection(struct hold_part_view *v, struct hold_tape *t,
 static struct hold_node *at_site(void *user, struct hold_tape *t, enum hold_site site, int layer,
                                  int kind, struct hold_node *node) {
     struct hold_part_view *v = user;
-    if (hold_ptr_null(v->store_rows) && v->pass->n_taps > 0) {
+    /* Without a backward pass each block's memory is used again, these rows' too. */
+    if ((hold_ptr_null(v->store_rows) || !t->recording) && v->pass->n_taps > 0) {
         int32_t *rows = hold_arena_alloc(&t->host, (size_t)v->batch->n_tokens * sizeof *rows);
         if (rows == NULL) {
             v->status = hold_fail(v->err, HOLD_ENOMEMORY, "no memory for a tap");

@@ -153,70 +153,6 @@ static double drift_of(const struct probing *p, struct hold_run *run) {
     return sqrt(sum);
 }
 
-static struct hold_examples whole(struct hold_run *run, const char *stream) {
-    struct hold_stream *s = &run->streams[hold_stream_index(run, stream)];
-    void *items = hold_arena_alloc(&run->life, (size_t)s->set->n * sizeof(struct hold_example *));
-    assert_non_null(items);
-    struct hold_examples e = {.stream = (int)(s - run->streams), .item = items};
-    while (e.n < s->set->n) {
-        e.item[e.n] = &s->set->example[e.n];
-        e.n++;
-    }
-    return e;
-}
-
-static double forward_loss(struct hold_run *run, const struct hold_examples *e,
-                           const struct hold_tap_use *use) {
-    struct hold_error err = {0};
-    struct hold_pass_result r;
-    struct hold_pass pass = {.examples = e, .buffer = -1, .taps = use, .n_taps = use != NULL};
-    assert_ok(hold_run_pass(run, &pass, &r, &err), &err);
-    return r.loss;
-}
-
-/* Rise of the refusals' loss under the drift of norm 2 that raises it most (to first order). */
-static double fragility(struct hold_run *run) {
-    struct hold_error err = {0};
-    struct hold_examples e = whole(run, "align");
-    struct hold_tap_store *store = NULL;
-    assert_ok(hold_tap_store_new(run, HOLD_AT_ATTENTION, &store, &err), &err);
-    struct hold_tap_use use = {.store = store, .mode = HOLD_TAP_READ_GRAD};
-    struct hold_pass pass = {.examples = &e, .buffer = HOLD_GRAD, .taps = &use, .n_taps = 1};
-    double before = forward_loss(run, &e, NULL);
-    assert_ok(hold_run_pass(run, &pass, NULL, &err), &err);
-    use.mode = HOLD_TAP_ADD;
-    use.scale = 2.0 / (hold_tap_store_norm(run, store) + 1e-30);
-    double after = forward_loss(run, &e, &use);
-    hold_tap_store_free(run, store);
-    return after - before;
-}
-
-struct look {
-    const struct hold_examples *e;
-    double loss;
-};
-static int look_inside(struct hold_run *run, void *user, struct hold_error *err) {
-    struct look *l = user;
-    (void)err;
-    l->loss = forward_loss(run, l->e, NULL);
-    return HOLD_OK;
-}
-
-/* What one normalised step on the defender's harmful rows takes from their loss. */
-static double harmful_gain(struct hold_run *run, double length) {
-    struct hold_error err = {0};
-    struct hold_examples e = whole(run, "harmful");
-    struct look look = {.e = &e};
-    double before = forward_loss(run, &e, NULL);
-    hold_buffer_zero(run, HOLD_GRAD); /* the run is over: nothing else needs it */
-    struct hold_pass pass = {.examples = &e, .buffer = HOLD_GRAD};
-    assert_ok(hold_run_pass(run, &pass, NULL, &err), &err);
-    assert_ok(hold_run_shifted(run, HOLD_GRAD, -length / hold_buffer_norm(run, HOLD_GRAD),
-                               look_inside, &look, &err),
-              &err);
-    return before - look.loss;
-}
-
 static int probe(void *user, struct hold_run *run, int64_t step, struct hold_error *err) {
     struct probing *p = user;
     (void)err;
@@ -232,8 +168,8 @@ static int probe(void *user, struct hold_run *run, int64_t step, struct hold_err
     p->out.open = p->out.p[OPEN_YES] / (p->out.p[OPEN_YES] + p->out.p[OPEN_NO]);
     if (p->deep) {
         p->out.drift = drift_of(p, run);
-        p->out.fragile = fragility(run);
-        p->out.gain = harmful_gain(run, 0.1);
+        p->out.fragile = run_drift_cost(run, "align", 2.0);
+        p->out.gain = run_step_gain(run, "harmful", 0.1);
     }
     return HOLD_OK;
 }

@@ -20,10 +20,14 @@ void assert_refused(int rc, int code, const struct hold_error *err, const char *
 }
 
 void world_open(struct world *w) {
+    world_open_at(w, TINY);
+}
+
+void world_open_at(struct world *w, const char *path) {
     struct hold_error err = {0};
     *w = (struct world){.ctx = {.threads = 1}};
     assert_ok(hold_cpu_new(&w->device, 1, NULL, &err), &err);
-    assert_ok(hold_model_load(&w->model, TINY, w->device, &w->ctx, &err), &err);
+    assert_ok(hold_model_load(&w->model, path, w->device, &w->ctx, &err), &err);
 }
 
 void world_close(struct world *w) {
@@ -365,14 +369,18 @@ void outcome_release(struct outcome *o) {
 }
 
 void job_fold(struct world *w, struct job *j) {
-    struct hold_error err = {0};
     struct outcome out;
     job_do(w, j, &out);
+    job_fold_adapter(w, j, &out.adapter);
+    outcome_release(&out);
+}
+
+void job_fold_adapter(struct world *w, const struct job *j, const struct hold_adapter *adapter) {
+    struct hold_error err = {0};
     struct job again = *j;
-    again.start = &out.adapter;
+    again.start = adapter;
     assert_ok(start_adapter(w, &again, &err), &err);
     assert_ok(hold_model_fold_lora(&w->model, &err), &err);
-    outcome_release(&out);
 }
 
 double mean_loss(struct hold_run *run, const struct hold_set *set) {
@@ -387,4 +395,66 @@ double mean_loss(struct hold_run *run, const struct hold_set *set) {
         sum += r.loss;
     }
     return sum / (double)set->n;
+}
+
+static struct hold_examples whole(struct hold_run *run, const char *stream) {
+    struct hold_stream *s = &run->streams[hold_stream_index(run, stream)];
+    void *items = hold_arena_alloc(&run->life, (size_t)s->set->n * sizeof(struct hold_example *));
+    assert_non_null(items);
+    struct hold_examples e = {.stream = (int)(s - run->streams), .item = items};
+    while (e.n < s->set->n) {
+        e.item[e.n] = &s->set->example[e.n];
+        e.n++;
+    }
+    return e;
+}
+
+static double forward_loss(struct hold_run *run, const struct hold_examples *e,
+                           const struct hold_tap_use *use) {
+    struct hold_error err = {0};
+    struct hold_pass_result r;
+    struct hold_pass pass = {.examples = e, .buffer = -1, .taps = use, .n_taps = use != NULL};
+    assert_ok(hold_run_pass(run, &pass, &r, &err), &err);
+    return r.loss;
+}
+
+double run_drift_cost(struct hold_run *run, const char *stream, double norm) {
+    struct hold_error err = {0};
+    struct hold_examples e = whole(run, stream);
+    struct hold_tap_store *store = NULL;
+    assert_ok(hold_tap_store_new(run, HOLD_AT_ATTENTION, &store, &err), &err);
+    struct hold_tap_use use = {.store = store, .mode = HOLD_TAP_READ_GRAD};
+    struct hold_pass pass = {.examples = &e, .buffer = HOLD_GRAD, .taps = &use, .n_taps = 1};
+    double before = forward_loss(run, &e, NULL);
+    assert_ok(hold_run_pass(run, &pass, NULL, &err), &err);
+    use.mode = HOLD_TAP_ADD;
+    use.scale = norm / (hold_tap_store_norm(run, store) + 1e-30);
+    double after = forward_loss(run, &e, &use);
+    hold_tap_store_free(run, store);
+    return after - before;
+}
+
+struct look {
+    const struct hold_examples *e;
+    double loss;
+};
+static int look_inside(struct hold_run *run, void *user, struct hold_error *err) {
+    struct look *l = user;
+    (void)err;
+    l->loss = forward_loss(run, l->e, NULL);
+    return HOLD_OK;
+}
+
+double run_step_gain(struct hold_run *run, const char *stream, double length) {
+    struct hold_error err = {0};
+    struct hold_examples e = whole(run, stream);
+    struct look look = {.e = &e};
+    double before = forward_loss(run, &e, NULL);
+    hold_buffer_zero(run, HOLD_GRAD); /* the run is over: nothing else needs it */
+    struct hold_pass pass = {.examples = &e, .buffer = HOLD_GRAD};
+    assert_ok(hold_run_pass(run, &pass, NULL, &err), &err);
+    assert_ok(hold_run_shifted(run, HOLD_GRAD, -length / hold_buffer_norm(run, HOLD_GRAD),
+                               look_inside, &look, &err),
+              &err);
+    return before - look.loss;
 }

@@ -29,6 +29,7 @@ struct world {
     struct hold_ctx ctx; /* silent, one thread */
 };
 void world_open(struct world *w);
+void world_open_at(struct world *w, const char *path); /* another model's folder */
 void world_close(struct world *w);
 int world_set_up(void **state); /* cmocka fixtures: *state is a struct world */
 int world_tear_down(void **state);
@@ -93,8 +94,15 @@ void job_do(struct world *w, struct job *j, struct outcome *out);
 void outcome_release(struct outcome *o);
 /* Train and fold the adapter into the model's weights (the flow `merge_new`). */
 void job_fold(struct world *w, struct job *j);
+/* Fold an adapter of the job's rank into the model's weights. */
+void job_fold_adapter(struct world *w, const struct job *j, const struct hold_adapter *adapter);
 
 /* Mean cross entropy of rows, without training: for a probe. */
 double mean_loss(struct hold_run *run, const struct hold_set *set);
+/* For a probe after the last step: they write over the gradient.  Rise of the stream's loss under
+ * the drift of attention outputs of this norm that raises it most (to first order). */
+double run_drift_cost(struct hold_run *run, const char *stream, double norm);
+/* What one normalised step of this length on the stream's rows takes from their loss. */
+double run_step_gain(struct hold_run *run, const char *stream, double length);
 
 #endif

@@ -3,8 +3,10 @@
  * Paper: Du et al., "Anchoring Refusal Direction: Mitigating Safety Risks in Tuning via Projection
  * Constraint", arXiv 2509.06795.
  *
- *     r_l = unit(mean h_l(last prompt token, harmful) - mean h_l(last prompt token, benign)),
- * theta0 L   = CE + alpha sum_l mean_j (r_l . h_l,j - r_l . h0_l,j)^2      j: trained tokens
+ *     r_l = unit(mean h_l(last prompt token, harmful) - mean h_l(last prompt token, benign))
+ *     L   = CE + alpha sum_l mean_j (r_l . h_l,j - r_l . h0_l,j)^2
+ *
+ * r_l and h0 are of theta0, j runs over the rows that predict trained tokens.
  *
  * Deviations.  (1) The mean over trained tokens stands where the card has their sum, so that alpha
  * does not depend on the batch.  (2) h is the residual stream after each block.  (3) Benign rows
