@@ -11,8 +11,8 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 
-static const char *const FORMATS[HOLD_ROW_FORMAT_COUNT] = {"messages", "alpaca",
-                                                           "prompt/completion", "text", "prompt"};
+static const char *const FORMATS[HOLD_ROW_FORMAT_COUNT] = {
+    "messages", "sharegpt", "alpaca", "prompt/completion", "text", "prompt"};
 
 /* --- check --- */
 

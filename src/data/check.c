@@ -73,12 +73,19 @@ static int find_earlier(struct check *c) {
 static void name_message(char out[PLACE], const struct hold_row *row, size_t index) {
     bool last = index + 1 == json_array_size(row->messages);
     bool before = index + 2 == json_array_size(row->messages);
+    /* A ShareGPT row's "system" stands beside its turns. */
+    size_t beside = json_array_size(row->messages) -
+                    json_array_size(json_object_get(row->data, "conversations"));
     if (row->format == HOLD_ROW_ALPACA && (last || before))
         snprintf(out, PLACE, "%s", last ? "output" : "instruction");
     else if (row->format == HOLD_ROW_PROMPT_COMPLETION && (last || before))
         snprintf(out, PLACE, "%s", last ? "completion" : "prompt");
     else if (row->format == HOLD_ROW_PROMPT)
         snprintf(out, PLACE, "prompt");
+    else if (row->format == HOLD_ROW_SHAREGPT && index < beside)
+        snprintf(out, PLACE, "system");
+    else if (row->format == HOLD_ROW_SHAREGPT)
+        snprintf(out, PLACE, "conversations[%zu].value", index - beside);
     else
         snprintf(out, PLACE, "messages[%zu].content", index);
 }

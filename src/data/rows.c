@@ -14,8 +14,8 @@
 enum { SHOWN = 64, PLACE = 96 };
 
 static const char *const ROLES[] = {"system", "user", "assistant", "tool"};
-static const char *const KEYS[] = {"messages",   "instruction", "input", "output", "prompt",
-                                   "completion", "text",        "role",  "content"};
+static const char *const KEYS[] = {"messages", "conversations", "instruction", "input", "output",
+                                   "prompt",   "completion",    "text",        "role",  "content"};
 enum { N_ROLES = sizeof(ROLES) / sizeof(ROLES[0]), N_KEYS = sizeof(KEYS) / sizeof(KEYS[0]) };
 
 /* ---- what is wrong with a row ---- */
@@ -221,6 +221,72 @@ static int add_side(struct fault *f, const json_t *data, const char *key, const 
     return status ? status : add_said(f, list, role, json_string_value(value));
 }
 
+/* ShareGPT's speakers and the roles they are; NULL: a call of a tool, which has no text form that
+ * every template agrees on. */
+static const char *const SPEAKERS[] = {"human",  "user", "gpt",         "assistant",
+                                       "system", "tool", "observation", "function_call"};
+static const char *const SPEAKER_ROLES[] = {"user",   "user", "assistant", "assistant",
+                                            "system", "tool", "tool",      NULL};
+enum { N_SPEAKERS = sizeof(SPEAKERS) / sizeof(SPEAKERS[0]) };
+
+/* {"from": SPEAKER, "value": TEXT, "weight"?: W} as a message with role and content. */
+static int add_turn(struct fault *f, const char *place, const json_t *turn, json_t *list) {
+    char inner[PLACE + 8], shown[SHOWN], meant[PLACE];
+    size_t k = 0;
+    if (!json_is_object(turn))
+        return bad(f, "wrong_type", "%s: is %s, expected an object with from and value", place,
+                   kind(turn));
+    snprintf(inner, sizeof(inner), "%s.from", place);
+    int status = need_text(f, inner, json_object_get(turn, "from"));
+    if (status)
+        return status;
+    const char *from = json_string_value(json_object_get(turn, "from"));
+    while (k < N_SPEAKERS && strcmp(SPEAKERS[k], from) != 0)
+        k++;
+    if (k == N_SPEAKERS) {
+        hold_visible(shown, sizeof(shown), from);
+        return bad(f, "unknown_role", "%s: \"%s\" is not a speaker%s", inner, shown,
+                   hint(meant, from, SPEAKERS, N_SPEAKERS));
+    }
+    if (!SPEAKER_ROLES[k])
+        return bad(f, "not_text", "%s: \"%s\" is a call of a tool, which is not supported", inner,
+                   from);
+    snprintf(inner, sizeof(inner), "%s.value", place);
+    status = need_text(f, inner, json_object_get(turn, "value"));
+    if (!status)
+        status = check_weight(f, place, turn);
+    if (!status)
+        status =
+            add_said(f, list, SPEAKER_ROLES[k], json_string_value(json_object_get(turn, "value")));
+    json_t *weight = json_object_get(turn, "weight");
+    if (!status && has(turn, "weight") &&
+        json_object_set(json_array_get(list, json_array_size(list) - 1), "weight", weight))
+        status = no_memory(f);
+    return status;
+}
+
+/* "conversations": [{"from", "value"}, ...], and "system" where a row has it beside them. */
+static int add_conversation(struct fault *f, const json_t *data, json_t *list) {
+    const json_t *turns = json_object_get(data, "conversations");
+    if (!json_is_array(turns))
+        return bad(f, "wrong_type", "conversations: is %s, expected a list", kind(turns));
+    if (!json_array_size(turns))
+        return bad(f, "no_messages", "conversations: is an empty list");
+    int status = HOLD_OK;
+    if (has(data, "system")) {
+        const json_t *system = json_object_get(data, "system");
+        status = need_text(f, "system", system);
+        if (!status && json_string_length(system))
+            status = add_said(f, list, "system", json_string_value(system));
+    }
+    for (size_t i = 0; i < json_array_size(turns) && !status; i++) {
+        char place[PLACE];
+        snprintf(place, sizeof(place), "conversations[%zu]", i);
+        status = add_turn(f, place, json_array_get(turns, i), list);
+    }
+    return status;
+}
+
 /* "history": [["question", "answer"], ...], what was said before an Alpaca row. */
 static int add_history(struct fault *f, const json_t *history, json_t *list) {
     if (!json_is_array(history))
@@ -297,7 +363,8 @@ static int unknown_format(struct fault *f, json_t *data) {
         status = bad(f, "missing_key", "prompt: missing (a row with completion needs prompt)");
     else
         status = bad(f, "unknown_format",
-                     "found %s%s, expected messages, or instruction and output, or prompt and "
+                     "found %s%s, expected messages, or conversations, or instruction and output, "
+                     "or prompt and "
                      "completion, or text, or prompt%s",
                      found.len ? "the keys " : "no keys", hold_str_text(&found), meant);
     hold_str_release(&found);
@@ -308,6 +375,8 @@ static int unknown_format(struct fault *f, json_t *data) {
 static bool detect(const json_t *data, enum hold_row_format *out) {
     if (has(data, "messages"))
         *out = HOLD_ROW_MESSAGES;
+    else if (has(data, "conversations"))
+        *out = HOLD_ROW_SHAREGPT;
     else if (has(data, "instruction") && has(data, "output"))
         *out = HOLD_ROW_ALPACA;
     else if (has(data, "prompt") && has(data, "completion"))
@@ -332,6 +401,8 @@ static int fill_content(struct fault *f, struct hold_row *row) {
         return no_memory(f);
     if (row->format == HOLD_ROW_MESSAGES)
         return add_messages(f, "messages", json_object_get(data, "messages"), row->messages);
+    if (row->format == HOLD_ROW_SHAREGPT)
+        return add_conversation(f, data, row->messages);
     if (row->format == HOLD_ROW_ALPACA)
         return add_alpaca(f, data, row->messages);
     int status = add_side(f, data, "prompt", "user", row->messages);

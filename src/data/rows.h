@@ -1,6 +1,7 @@
-/* rows.h: training and prompt rows as users write them: messages, Alpaca, prompt/completion, text;
- * JSONL, JSON array, CSV.  Nothing is dropped silently: a bad row is an error with file:line and
- * JSON path, and a caller that wants all of them collects them as issues. */
+/* rows.h: training and prompt rows as users write them: messages, ShareGPT, Alpaca,
+ * prompt/completion, text; JSONL, JSON array, CSV.  Nothing is dropped silently: a bad row is an
+ * error with file:line and JSON path, and a caller that wants all of them collects them as issues.
+ */
 #ifndef HOLD_DATA_ROWS_H
 #define HOLD_DATA_ROWS_H
 
@@ -13,6 +14,7 @@
 
 enum hold_row_format {
     HOLD_ROW_MESSAGES,
+    HOLD_ROW_SHAREGPT,
     HOLD_ROW_ALPACA,
     HOLD_ROW_PROMPT_COMPLETION,
     HOLD_ROW_TEXT,

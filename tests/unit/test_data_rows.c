@@ -53,6 +53,15 @@ static void formats(void **state) {
                  "[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\"}]}]}",
                  HOLD_ROW_MESSAGES,
                  "[{\"role\":\"assistant\",\"weight\":0.5,\"name\":\"n\",\"content\":\"ab\"}]");
+    check_format("{\"system\":\"s\",\"conversations\":[{\"from\":\"human\",\"value\":\"a\"},"
+                 "{\"from\":\"gpt\",\"value\":\"b\",\"weight\":0},"
+                 "{\"from\":\"observation\",\"value\":\"c\"},"
+                 "{\"from\":\"assistant\",\"value\":\"d\"}]}",
+                 HOLD_ROW_SHAREGPT,
+                 "[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"a\"},"
+                 "{\"role\":\"assistant\",\"content\":\"b\",\"weight\":0},"
+                 "{\"role\":\"tool\",\"content\":\"c\"},"
+                 "{\"role\":\"assistant\",\"content\":\"d\"}]");
     check_format(
         "{\"instruction\":\"i\",\"input\":\"\",\"output\":\"o\"}", HOLD_ROW_ALPACA,
         "[{\"role\":\"user\",\"content\":\"i\"},{\"role\":\"assistant\",\"content\":\"o\"}]");
@@ -138,12 +147,23 @@ static void errors(void **state) {
                 "data.jsonl:17: error: messages: is an empty list");
     check_error("{\"messages\":\"hello\"}", "wrong_type",
                 "data.jsonl:17: error: messages: is text, expected a list of messages");
-    check_error("{\"mesages\":[]}", "unknown_format",
-                "data.jsonl:17: error: found the keys \"mesages\", expected messages, or "
-                "instruction and output, or prompt and completion, or text, or prompt (did you "
-                "mean \"messages\"?)");
+    check_error("{\"conversations\":[{\"from\":\"humn\",\"value\":\"a\"}]}", "unknown_role",
+                "data.jsonl:17: error: conversations[0].from: \"humn\" is not a speaker (did you "
+                "mean \"human\"?)");
+    check_error(
+        "{\"conversations\":[{\"from\":\"function_call\",\"value\":\"{}\"}]}", "not_text",
+        "data.jsonl:17: error: conversations[0].from: \"function_call\" is a call of a tool, "
+        "which is not supported");
+    check_error("{\"conversations\":[]}", "no_messages",
+                "data.jsonl:17: error: conversations: is an empty list");
+    check_error(
+        "{\"mesages\":[]}", "unknown_format",
+        "data.jsonl:17: error: found the keys \"mesages\", expected messages, or conversations, or "
+        "instruction and output, or prompt and completion, or text, or prompt (did you "
+        "mean \"messages\"?)");
     check_error("{}", "unknown_format",
-                "data.jsonl:17: error: found no keys, expected messages, or instruction and "
+                "data.jsonl:17: error: found no keys, expected messages, or conversations, or "
+                "instruction and "
                 "output, or prompt and completion, or text, or prompt");
     check_error("{\"instruction\":\"i\",\"input\":\"x\"}", "missing_key",
                 "data.jsonl:17: error: output: missing (a row with instruction needs output)");
