@@ -7,8 +7,6 @@
 /* A new node with the given value shape; its memory is cut unless `value` says where it lies. */
 struct hold_node *hold_node_new(struct hold_tape *t, enum hold_op_kind op, struct hold_node *a,
                                 struct hold_node *b, struct hold_tensor value);
-/* Record a wrong caller or a failed call; returns the dead node. */
-struct hold_node *hold_tape_dead(struct hold_tape *t, int code, const char *what);
 static inline const struct hold_kernels *hold_k(const struct hold_tape *t) {
     return t->device->k;
 }
@@ -22,6 +20,7 @@ void hold_attention_backward(struct hold_tape *t, struct hold_node *n);
 void hold_swiglu_backward(struct hold_tape *t, struct hold_node *n);
 void hold_add_backward(struct hold_tape *t, struct hold_node *n);
 void hold_shift_backward(struct hold_tape *t, struct hold_node *n);
+void hold_again_backward(struct hold_tape *t, struct hold_node *n);
 void hold_loss_backward(struct hold_tape *t, struct hold_node *n);
 
 #endif

@@ -33,6 +33,7 @@ const struct hold_option hold_train_options[] = {
     HOLD_INT(T, seed, 42, 0, 9007199254740991, "of order, initialisation and dropout"),
     HOLD_TEXT(T, layout, "tree", "tree|rows", "shared prefixes once, or every row whole"),
     HOLD_INT(T, micro_batch_tokens, 768, 16, 1000000, "tokens computed at once"),
+    HOLD_BOOL(T, gradient_checkpointing, false, "make blocks again in backward: less memory"),
     HOLD_INT(T, logging_steps, 1, 1, 1000000, "steps between rows of the log"),
     HOLD_INT(T, save_steps, 50, 0, 100000000, "steps between checkpoints; 0: only at a stop"),
     HOLD_INT(T, probe_steps, 0, 0, 100000000, "steps between probes; 0: start and end"),

@@ -171,6 +171,7 @@ static int run_part(struct work *w, int32_t part, struct hold_error *err) {
             .n_examples = e->n,
             .err = err,
         };
+        t->recompute = run->config.gradient_checkpointing;
         struct hold_tapper tapper = hold_taps_tapper(&view);
         struct hold_node *hidden = hold_model_forward(
             run->model, t, &planned.tokens, tapper.sites != 0 ? &tapper : NULL, NULL, NULL);

@@ -214,22 +214,24 @@ static void add_projection(struct hold_part_view *v, struct hold_tape *t,
     *v->extra += coef * sum;
 }
 
+/* Before the forward pass: what is cut inside a block that is not recorded goes with it. */
+static void upload_rows(struct hold_part_view *v, struct hold_tape *t) {
+    int32_t *rows = hold_arena_alloc(&t->host, (size_t)v->batch->n_tokens * sizeof *rows);
+    if (rows == NULL) {
+        v->status = hold_fail(v->err, HOLD_ENOMEMORY, "no memory for a tap");
+        return;
+    }
+    for (int32_t i = 0; i < v->batch->n_examples; i++) {
+        const struct hold_segment *s = &v->batch->segments[v->batch->examples[i].segment];
+        for (int32_t k = 0; k < s->len; k++)
+            rows[s->first + k] = (int32_t)(v->offset[v->order[i]] + k);
+    }
+    v->store_rows = hold_tape_upload(t, rows, v->batch->n_tokens * (int64_t)sizeof(int32_t));
+}
+
 static struct hold_node *at_site(void *user, struct hold_tape *t, enum hold_site site, int layer,
                                  int kind, struct hold_node *node) {
     struct hold_part_view *v = user;
-    if (hold_ptr_null(v->store_rows) && v->pass->n_taps > 0) {
-        int32_t *rows = hold_arena_alloc(&t->host, (size_t)v->batch->n_tokens * sizeof *rows);
-        if (rows == NULL) {
-            v->status = hold_fail(v->err, HOLD_ENOMEMORY, "no memory for a tap");
-            return node;
-        }
-        for (int32_t i = 0; i < v->batch->n_examples; i++) {
-            const struct hold_segment *s = &v->batch->segments[v->batch->examples[i].segment];
-            for (int32_t k = 0; k < s->len; k++)
-                rows[s->first + k] = (int32_t)(v->offset[v->order[i]] + k);
-        }
-        v->store_rows = hold_tape_upload(t, rows, v->batch->n_tokens * (int64_t)sizeof(int32_t));
-    }
     for (int i = 0; i < v->pass->n_taps; i++)
         if (v->pass->taps[i].store->site == site)
             node = use_tap(v, t, &v->pass->taps[i], layer, node);
@@ -245,6 +247,8 @@ static struct hold_node *at_site(void *user, struct hold_tape *t, enum hold_site
 
 struct hold_tapper hold_taps_tapper(struct hold_part_view *v) {
     struct hold_tapper t = {.user = v, .at = at_site};
+    if (v->pass->n_taps > 0)
+        upload_rows(v, &v->run->tape);
     for (int i = 0; i < v->pass->n_taps; i++)
         t.sites |= 1u << v->pass->taps[i].store->site;
     if (v->pass->watch != NULL)

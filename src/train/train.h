@@ -41,6 +41,7 @@ struct hold_train_config {
     int64_t seed;
     const char *layout; /* "tree", "rows" */
     int64_t micro_batch_tokens;
+    bool gradient_checkpointing; /* blocks are made again in backward: same bytes, less memory */
     int64_t logging_steps, save_steps, probe_steps; /* 0: never (save: at the end only) */
 };
 /* The table behind CLI flags, recipe keys, manifest and specs. */
