@@ -5,6 +5,8 @@
 
 #include "tape/ops.h"
 
+enum { HOST_CHUNK = 1 << 20 }; /* nodes of a big model: nothing grows after the first steps */
+
 struct hold_grad {
     struct hold_tensor m;
     int refs;
@@ -33,7 +35,7 @@ _Static_assert(sizeof OPS / sizeof OPS[0] == HOLD_OP_COUNT, "one row for every o
 
 void hold_tape_init(struct hold_tape *t, struct hold_device *device, struct hold_space *space) {
     *t = (struct hold_tape){.device = device, .space = space};
-    hold_arena_init(&t->host, 0);
+    hold_arena_init(&t->host, HOST_CHUNK);
 }
 
 void hold_tape_reset(struct hold_tape *t, struct hold_space_mark mark) {
