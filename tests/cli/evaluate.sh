@@ -50,7 +50,7 @@ awk -v a="$lowest" -v b="$found" 'BEGIN {exit !(a > 0 && (a - b)^2 < 1e-8)}' ||
 
 # Rows that are trained on are told.
 cat held.jsonl rows.jsonl | head -n 10 >leak.jsonl
-expect 0 holdfast train $common --max-steps 2 --eval-data leak.jsonl --eval-strategy epoch -o leak
+expect 0 holdfast train --data rows.jsonl --max-steps 2 --threads 1 --eval-data leak.jsonl --eval-strategy epoch -o leak
 says "2 of 10 rows are training rows too, the first is row 9"
 
 finish
