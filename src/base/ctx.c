@@ -165,3 +165,13 @@ int64_t hold_memory_limit_under(const char *root) {
 int64_t hold_memory_limit(void) {
     return hold_memory_limit_under("");
 }
+
+int64_t hold_memory_room(void) {
+    char text[PROC_TEXT];
+    int64_t limit = hold_memory_limit(), left = 0, available = 0;
+    if (limit > 0)
+        left = limit > hold_current_memory() ? limit - hold_current_memory() : 1;
+    if (read_small("/proc/meminfo", text))
+        available = kilobytes_line(text, "MemAvailable:");
+    return smaller(left, available);
+}

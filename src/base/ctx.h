@@ -31,7 +31,10 @@ void hold_clock_iso(char out[32]); /* UTC wall time, "2026-11-24T07:00:00Z" */
 int64_t hold_peak_memory(void);    /* bytes: this process's own VmHWM; 0 unknown */
 int64_t hold_current_memory(void); /* bytes: VmRSS */
 int64_t hold_memory_limit(void);   /* bytes: min(RAM, cgroup limits, RLIMIT_AS); 0 unknown */
-/* The same with `root` in front of /proc and /sys: "" is this machine, tests give a folder. */
+/* Bytes that this process may still take: what its limit leaves and what the machine has available
+ * (MemAvailable); 0 unknown, 1 when nothing is left. */
+int64_t hold_memory_room(void);
+/* The limit with `root` in front of /proc and /sys: "" is this machine, tests give a folder. */
 int64_t hold_memory_limit_under(const char *root);
 
 #endif

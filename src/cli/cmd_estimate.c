@@ -11,13 +11,14 @@
 #define T struct options
 struct options {
     struct hold_train_config train; /* first: hold_train_options are over it */
-    const char *model, *adapter, *data;
+    const char *model, *adapter, *data, *eval_data;
     int64_t measured_steps;
 };
 static const struct hold_option options[] = {
     HOLD_CLI_MODEL(T),
     HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge before training, or several by commas"),
     HOLD_TEXT(T, data, "", NULL, "rows: JSONL, JSON array or CSV; given again: more of them"),
+    HOLD_TEXT(T, eval_data, "", NULL, "rows to take the loss of while training"),
     HOLD_INT(T, measured_steps, 2, 1, 100, "steps that are made to measure the time"),
     {0},
 };
@@ -90,8 +91,9 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
         return hold_estimate_recipe(cli, n_args, args, o->measured_steps, err);
     if (o->data[0] == '\0')
         return hold_fail(err, HOLD_EUSAGE, "--data FILE or a recipe is missing");
-    int rc =
-        hold_training_open(&t, cli, o->model, o->adapter, o->data, &o->train, hold_cli_now(), err);
+    int rc = hold_training_open(
+        &t, cli, &(struct hold_training_files){o->model, o->adapter, o->data, o->eval_data},
+        &o->train, hold_cli_now(), err);
     if (rc == HOLD_OK)
         rc = estimate(cli, &t, o, err);
     hold_training_close(&t);

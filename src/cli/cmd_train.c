@@ -21,7 +21,7 @@
 #define T struct options
 struct options {
     struct hold_train_config train; /* first: hold_train_options are over it */
-    const char *model, *adapter, *data, *output, *probe, *samples;
+    const char *model, *adapter, *data, *eval_data, *output, *probe, *samples;
     int64_t answer_tokens;
     bool overwrite;
 };
@@ -29,6 +29,8 @@ static const struct hold_option options[] = {
     HOLD_CLI_MODEL(T),
     HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge before training, or several by commas"),
     HOLD_TEXT(T, data, "", NULL, "rows: JSONL, JSON array or CSV; given again: more of them"),
+    HOLD_TEXT(T, eval_data, "", NULL,
+              "rows to take the loss of while training, as eval_strategy says"),
     HOLD_CLI_OUTPUT(T, "folder to write; the same command goes on in it"),
     HOLD_TEXT(T, probe, "", NULL, "harmful prompts to judge the answers to, every probe_steps"),
     HOLD_TEXT(T, samples, "", NULL, "prompts to show the answers to, every probe_steps"),
@@ -102,21 +104,25 @@ static int save_mark(const struct job *j, bool finished, struct hold_error *err)
     return rc;
 }
 
-/* What a checkpoint in the folder must agree with. */
-static int make_spec(struct job *j, struct hold_error *err) {
+static void hash_rows(const struct hold_set *set, char out[HOLD_HASH_HEX]) {
     struct hold_hash h;
-    char data[HOLD_HASH_HEX];
-    const struct hold_set *set = &j->t.set;
     hold_hash_init(&h);
     for (int64_t i = 0; i < set->n; i++) {
         const struct hold_example *x = &set->example[i];
         hold_hash_add(&h, x->ids, (size_t)x->n * sizeof *x->ids);
         hold_hash_add(&h, x->target_weight, (size_t)x->n * sizeof *x->target_weight);
     }
-    hold_hash_end(&h, data);
-    json_t *spec = json_pack("{s:s, s:s, s:s, s:s, s:o}", "kind", "train", "model",
+    hold_hash_end(&h, out);
+}
+
+/* What a checkpoint in the folder must agree with. */
+static int make_spec(struct job *j, struct hold_error *err) {
+    char data[HOLD_HASH_HEX], eval[HOLD_HASH_HEX];
+    hash_rows(&j->t.set, data);
+    hash_rows(&j->t.eval_set, eval);
+    json_t *spec = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "kind", "train", "model",
                              j->t.model.content_id, "adapter", j->o->adapter, "rows", data,
-                             "options", hold_options_to_json(hold_train_options, &j->o->train));
+                             "eval_rows", eval, "options", hold_train_identity(&j->o->train));
     int rc = spec == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a spec")
                           : hold_spec_id(spec, j->spec, err);
     json_decref(spec);
@@ -233,16 +239,12 @@ static int write_result(struct job *j, struct hold_error *err) {
 
 static int train(struct job *j, struct hold_error *err) {
     const struct hold_ctx *ctx = &j->cli->ctx;
-    struct hold_stream_input stream = {.name = "main", .set = &j->t.set};
     bool looks = j->probing || j->sample_rows.n > 0;
-    struct hold_train_input input = {.model = &j->t.model,
-                                     .config = j->o->train,
-                                     .streams = &stream,
-                                     .n_streams = 1,
-                                     .work_dir = j->o->output,
-                                     .spec = j->spec,
-                                     .probe = looks ? look : NULL,
-                                     .probe_user = j};
+    struct hold_train_input input = hold_training_input(&j->t, &j->o->train);
+    input.work_dir = j->o->output;
+    input.spec = j->spec;
+    input.probe = looks ? look : NULL;
+    input.probe_user = j;
     struct hold_train_result r = {0};
     int rc = save_mark(j, false, err);
     if (rc == HOLD_OK && looks)
@@ -254,6 +256,10 @@ static int train(struct job *j, struct hold_error *err) {
         rc = write_result(j, err);
     if (rc == HOLD_OK)
         rc = save_mark(j, true, err);
+    if (rc == HOLD_OK && r.evaluations > 0)
+        hold_log(ctx, HOLD_INFO, "train", "eval_loss %.4f, the lowest %.4f at step %lld%s",
+                 r.eval_loss, r.best_eval_loss, (long long)r.best_step,
+                 r.is_best ? ": its weights are the result" : "");
     if (rc == HOLD_OK)
         hold_log(ctx, HOLD_INFO, "train",
                  "%lld steps, loss %.4f to %.4f, %lld tokens in %.1f s (%.0f tok/s), peak %.2f GB: "
@@ -323,8 +329,10 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     if (rc == HOLD_OK)
         rc = read_prompts(&j, err);
     if (rc == HOLD_OK)
-        rc = hold_training_open(&j.t, cli, j.o->model, j.o->adapter, j.o->data, &j.o->train, j.now,
-                                err);
+        rc = hold_training_open(
+            &j.t, cli,
+            &(struct hold_training_files){j.o->model, j.o->adapter, j.o->data, j.o->eval_data},
+            &j.o->train, j.now, err);
     if (rc == HOLD_OK && j.o->adapter[0] != '\0')
         hold_log(&cli->ctx, HOLD_INFO, "train",
                  "the result stands on %s with %s merged: use it as --adapter %s,%s", j.o->model,

@@ -42,12 +42,12 @@ static int64_t count_numbers(const char *path) {
 
 int hold_cli_check_memory(const char *what, double bytes, struct hold_error *err) {
     char need[32], have[32];
-    int64_t limit = hold_memory_limit();
+    int64_t room = hold_memory_room();
     double used = (double)hold_current_memory();
-    if (limit <= 0 || bytes + used <= (double)limit)
+    if (room <= 0 || bytes <= (double)room)
         return HOLD_OK;
     hold_cli_bytes(need, bytes + used);
-    hold_cli_bytes(have, (double)limit);
+    hold_cli_bytes(have, (double)room + used);
     return hold_fail(err, HOLD_ENOMEMORY, "%s needs about %s of memory, this process may use %s",
                      what, need, have);
 }

@@ -22,7 +22,7 @@ struct work {
     struct hold_training t; /* model; rows and set: of the stage in hand */
     double token_seconds;   /* of training */
     double answer_seconds;  /* of a token of an answer, in a batch */
-    double seconds, most_bytes;
+    double seconds, most_bytes, loaded_bytes, stage_bytes; /* stage_bytes: 0 for evaluations */
     json_t *stages;
 };
 
@@ -51,9 +51,10 @@ static int open_all(struct work *w, int n_args, char **args, struct hold_error *
 static int add_stage(struct work *w, const struct hold_plan_node *n, int64_t steps, double tokens,
                      double seconds, struct hold_error *err) {
     w->seconds += seconds;
-    json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:f}", "stage", n->name, "arm",
-                          n->arm == NULL ? "" : n->arm->name, "steps", (json_int_t)steps, "tokens",
-                          (json_int_t)tokens, "seconds", seconds);
+    json_t *o =
+        json_pack("{s:s, s:s, s:I, s:I, s:f, s:I}", "stage", n->name, "arm",
+                  n->arm == NULL ? "" : n->arm->name, "steps", (json_int_t)steps, "tokens",
+                  (json_int_t)tokens, "seconds", seconds, "peak_bytes", (json_int_t)w->stage_bytes);
     return o != NULL && json_array_append_new(w->stages, o) == 0
                ? HOLD_OK
                : hold_fail(err, HOLD_ENOMEMORY, "no memory for an estimate");
@@ -80,10 +81,14 @@ static int answers(struct work *w, const struct hold_eval_set *set, double *seco
     return rc;
 }
 
-static int size_stage(struct work *w, const struct hold_train_config *c, struct hold_error *err) {
+/* Beside what the recipe's process has loaded by then: taken before anything is measured here. */
+static int size_stage(struct work *w, const struct hold_plan_node *n, struct hold_error *err) {
     int64_t step = 0, vectors = 0;
-    int rc = hold_training_size(&w->t, c, &step, &vectors, err);
-    double bytes = (double)hold_current_memory() + (double)step + (double)vectors;
+    int rc = hold_stage_train_size(&w->plan, n, &w->t.model, &step, &vectors, err);
+    if (w->loaded_bytes <= 0)
+        w->loaded_bytes = (double)hold_current_memory();
+    double bytes = w->loaded_bytes + (double)step + (double)vectors;
+    w->stage_bytes = bytes;
     w->most_bytes = bytes > w->most_bytes ? bytes : w->most_bytes;
     return rc;
 }
@@ -105,7 +110,7 @@ static int training(struct work *w, const struct hold_plan_node *n, struct hold_
     if (rc == HOLD_OK && m->n_flat == 0)
         rc = hold_training_trainables(m, &n->config, err);
     if (rc == HOLD_OK)
-        rc = size_stage(w, &n->config, err);
+        rc = size_stage(w, n, err);
     if (rc == HOLD_OK && !w->is_measured) {
         rc = hold_training_measure(&w->t, w->cli, &n->config, w->measured_steps, &w->token_seconds,
                                    err);
@@ -133,6 +138,7 @@ static int training(struct work *w, const struct hold_plan_node *n, struct hold_
 static int evaluation(struct work *w, const struct hold_plan_node *n, struct hold_error *err) {
     const struct hold_eval_set *set = &w->recipe.eval[n->eval];
     double seconds = 0;
+    w->stage_bytes = 0;
     if (n->eval != HOLD_EVAL_PERPLEXITY) {
         int rc = answers(w, set, &seconds, err);
         return rc < 0 ? rc : add_stage(w, n, 0, 0, seconds, err);

@@ -1,13 +1,13 @@
 /* training.c: rows and model of a training, checked before its first step. */
 #include "cli/training.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { WARNINGS_SHOWN = 5 };
 
 /* Warnings: the first few and all counts; errors: the first is the call's error. */
-static int tell(struct hold_cli *cli, const struct hold_issues *s, const char *data,
-                struct hold_error *err) {
+static int tell(struct hold_cli *cli, const struct hold_issues *s, struct hold_error *err) {
     const struct hold_issue *first = NULL;
     int64_t shown = 0;
     for (int64_t i = 0; i < s->n; i++) {
@@ -37,37 +37,113 @@ int hold_training_trainables(struct hold_model *m, const struct hold_train_confi
     return hold_model_add_lora(m, &lora, err);
 }
 
-int hold_training_open(struct hold_training *t, struct hold_cli *cli, const char *model,
-                       const char *adapter, const char *data, const struct hold_train_config *c,
+struct rows_file {
+    const char *path;
+    struct hold_rows *rows;
+    struct hold_set *set;
+    struct hold_issues issues;
+};
+
+static int read_rows(struct hold_cli *cli, struct rows_file *f, struct hold_error *err) {
+    int rc = hold_cli_rows(f->rows, f->path, &f->issues, err);
+    return rc == HOLD_OK && f->issues.n_errors > 0 ? tell(cli, &f->issues, err) : rc;
+}
+
+static int render_rows(struct hold_cli *cli, const struct hold_renderer *r, struct rows_file *f,
+                       struct hold_error *err) {
+    int rc = hold_check_rows(r, f->rows, &f->issues, err);
+    if (rc == HOLD_OK)
+        rc = tell(cli, &f->issues, err);
+    return rc == HOLD_OK ? hold_render_set(r, f->rows, f->set, NULL, err) : rc;
+}
+
+static int compare_ids(const void *a, const void *b) {
+    const struct hold_example *x = *(const struct hold_example *const *)a;
+    const struct hold_example *y = *(const struct hold_example *const *)b;
+    if (x->n != y->n)
+        return x->n < y->n ? -1 : 1;
+    return memcmp(x->ids, y->ids, (size_t)x->n * sizeof *x->ids);
+}
+
+/* Rows to evaluate on that are trained on tell nothing: exact ones are counted and told. */
+static int warn_shared(struct hold_cli *cli, const struct hold_training *t, const char *eval_data,
+                       struct hold_error *err) {
+    void *memory = NULL;
+    int64_t shared = 0, first = 0;
+    int rc = hold_new(&memory, (size_t)t->set.n, sizeof(struct hold_example *), "rows", err);
+    if (rc < 0)
+        return rc;
+    const struct hold_example **sorted = memory;
+    for (int64_t i = 0; i < t->set.n; i++)
+        sorted[i] = &t->set.example[i];
+    qsort(sorted, (size_t)t->set.n, sizeof *sorted, compare_ids);
+    for (int64_t i = 0; i < t->eval_set.n; i++) {
+        const struct hold_example *x = &t->eval_set.example[i];
+        if (bsearch(&x, sorted, (size_t)t->set.n, sizeof *sorted, compare_ids) == NULL)
+            continue;
+        first = shared++ == 0 ? i + 1 : first;
+    }
+    if (shared > 0)
+        hold_log(&cli->ctx, HOLD_WARN, "data",
+                 "%s: %lld of %lld rows are training rows too, the first is row %lld: eval_loss "
+                 "does not measure what was learnt from them",
+                 eval_data, (long long)shared, (long long)t->eval_set.n, (long long)first);
+    hold_free(sorted);
+    return HOLD_OK;
+}
+
+int hold_training_open(struct hold_training *t, struct hold_cli *cli,
+                       const struct hold_training_files *files, const struct hold_train_config *c,
                        int64_t now, struct hold_error *err) {
-    struct hold_issues issues = {0};
-    int rc = hold_cli_rows(&t->rows, data, &issues, err);
-    if (rc == HOLD_OK && issues.n_errors > 0)
-        rc = tell(cli, &issues, data, err);
+    struct rows_file data = {.path = files->data, .rows = &t->rows, .set = &t->set};
+    struct rows_file eval = {.path = files->eval_data, .rows = &t->eval_rows, .set = &t->eval_set};
+    bool evaluates = files->eval_data != NULL && files->eval_data[0] != '\0';
+    if (evaluates == (strcmp(c->eval_strategy, "no") == 0))
+        return hold_fail(err, HOLD_EUSAGE,
+                         evaluates ? "--eval-data needs --eval-strategy steps or epoch"
+                                   : "--eval-strategy %s needs --eval-data FILE",
+                         c->eval_strategy);
+    int rc = read_rows(cli, &data, err);
+    if (rc == HOLD_OK && evaluates)
+        rc = read_rows(cli, &eval, err);
     if (rc == HOLD_OK)
         rc = hold_cli_device(cli, &t->device, err);
     if (rc == HOLD_OK)
-        rc = hold_cli_model(cli, model, adapter, t->device, &t->model, err);
+        rc = hold_cli_model(cli, files->model, files->adapter, t->device, &t->model, err);
     if (rc == HOLD_OK) {
         int64_t most = t->model.shape.max_positions;
         struct hold_renderer r =
             hold_cli_renderer(&t->model, c->max_length < most ? c->max_length : most);
         r.now = now;
-        rc = hold_check_rows(&r, &t->rows, &issues, err);
-        if (rc == HOLD_OK)
-            rc = tell(cli, &issues, data, err);
-        if (rc == HOLD_OK)
-            rc = hold_render_set(&r, &t->rows, &t->set, NULL, err);
+        rc = render_rows(cli, &r, &data, err);
+        if (rc == HOLD_OK && evaluates)
+            rc = render_rows(cli, &r, &eval, err);
+        if (rc == HOLD_OK && evaluates)
+            rc = warn_shared(cli, t, files->eval_data, err);
     }
     if (rc == HOLD_OK)
         rc = hold_training_trainables(&t->model, c, err);
-    hold_issues_release(&issues);
+    hold_issues_release(&data.issues);
+    hold_issues_release(&eval.issues);
     return rc;
+}
+
+struct hold_train_input hold_training_input(struct hold_training *t,
+                                            const struct hold_train_config *c) {
+    t->stream = (struct hold_stream_input){.name = "main", .set = &t->set};
+    return (struct hold_train_input){.model = &t->model,
+                                     .config = *c,
+                                     .streams = &t->stream,
+                                     .n_streams = 1,
+                                     .eval = t->eval_set.n > 0 ? &t->eval_set : NULL,
+                                     .spec = ""};
 }
 
 void hold_training_close(struct hold_training *t) {
     hold_set_release(&t->set);
     hold_rows_release(&t->rows);
+    hold_set_release(&t->eval_set);
+    hold_rows_release(&t->eval_rows);
     hold_model_release(&t->model);
     hold_device_free(t->device);
     *t = (struct hold_training){0};
@@ -75,9 +151,7 @@ void hold_training_close(struct hold_training *t) {
 
 int hold_training_size(struct hold_training *t, const struct hold_train_config *c,
                        int64_t *step_bytes, int64_t *vector_bytes, struct hold_error *err) {
-    struct hold_stream_input stream = {.name = "main", .set = &t->set};
-    struct hold_train_input input = {
-        .model = &t->model, .config = *c, .streams = &stream, .n_streams = 1, .spec = ""};
+    struct hold_train_input input = hold_training_input(t, c);
     return hold_train_size(&input, step_bytes, vector_bytes, err);
 }
 
@@ -85,15 +159,13 @@ int hold_training_check_memory(struct hold_training *t, const struct hold_train_
                                struct hold_error *err) {
     int64_t step = 0, vectors = 0;
     int rc = hold_training_size(t, c, &step, &vectors, err);
-    return rc < 0 ? rc : hold_cli_check_memory("training", (double)(step + vectors), err);
+    return rc < 0 ? rc : hold_train_check_room("training", c, step, vectors, err);
 }
 
 int hold_training_measure(struct hold_training *t, struct hold_cli *cli,
                           const struct hold_train_config *c, int64_t n_steps,
                           double *seconds_a_token, struct hold_error *err) {
-    struct hold_stream_input stream = {.name = "main", .set = &t->set};
-    struct hold_train_input input = {
-        .model = &t->model, .config = *c, .streams = &stream, .n_streams = 1, .spec = ""};
+    struct hold_train_input input = hold_training_input(t, c);
     struct hold_train_result r = {0};
     struct hold_ctx quiet = cli->ctx;
     quiet.progress = NULL;

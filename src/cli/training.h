@@ -8,14 +8,22 @@
 struct hold_training {
     struct hold_device *device;
     struct hold_model model; /* with its trainables */
-    struct hold_rows rows;
-    struct hold_set set;
+    struct hold_rows rows, eval_rows;
+    struct hold_set set, eval_set; /* eval_set: empty without evaluation */
+    struct hold_stream_input stream;
+};
+struct hold_training_files {
+    const char *model, *adapter, *data, *eval_data; /* adapter, eval_data: "" or NULL for none */
 };
 /* Rows with errors are refused before the model is loaded onto the device; warnings are told with
- * their counts.  `now`: Unix time that templates see. */
-int hold_training_open(struct hold_training *t, struct hold_cli *cli, const char *model,
-                       const char *adapter, const char *data, const struct hold_train_config *c,
+ * their counts, and so are rows to evaluate on that are trained on.  `now`: Unix time that
+ * templates see. */
+int hold_training_open(struct hold_training *t, struct hold_cli *cli,
+                       const struct hold_training_files *files, const struct hold_train_config *c,
                        int64_t now, struct hold_error *err);
+/* What hold_train is given, without a folder and a spec; it points into t. */
+struct hold_train_input hold_training_input(struct hold_training *t,
+                                            const struct hold_train_config *c);
 void hold_training_close(struct hold_training *t);
 /* Bytes of one step and of gradient and moments. */
 int hold_training_size(struct hold_training *t, const struct hold_train_config *c,

@@ -60,6 +60,22 @@ static void sort_paths(const struct hold_example *const *examples, int32_t n, in
     qsort_r(order, (size_t)n, sizeof(*order), compare_paths, (void *)(uintptr_t)examples);
 }
 
+/* Memory of the batch, or for the time of its building. */
+static int get(struct hold_batch *b, void **out, size_t n, size_t size, const char *what,
+               struct hold_error *err) {
+    if (b->arena == NULL)
+        return hold_new(out, n, size, what, err);
+    size_t bytes;
+    *out = hold_mul_size(n, size, &bytes) ? hold_arena_alloc(b->arena, bytes) : NULL;
+    return *out == NULL ? hold_fail(err, HOLD_ENOMEMORY, "not enough memory for %s", what)
+                        : HOLD_OK;
+}
+
+static void put_back(const struct hold_batch *b, void *p) {
+    if (b->arena == NULL)
+        hold_free(p);
+}
+
 /* ---- the forest of layout tree ---- */
 
 /* A node of the compressed trie: tokens [start, end) of the path of example `source`.  Node 0 is
@@ -154,11 +170,11 @@ static int build_tree(struct hold_batch *b, const struct hold_example *const *ex
     struct forest f = {0};
     int32_t *order = NULL;
     size_t nodes = 2 * (size_t)n + 1, tokens = 1;
-    int status = hold_new((void **)&f.node, nodes, sizeof(*f.node), "the tree of a batch", err);
+    int status = get(b, (void **)&f.node, nodes, sizeof(*f.node), "the tree of a batch", err);
     if (!status)
-        status = hold_new((void **)&f.leaf, (size_t)n, sizeof(*f.leaf), "the tree of a batch", err);
+        status = get(b, (void **)&f.leaf, (size_t)n, sizeof(*f.leaf), "the tree of a batch", err);
     if (!status)
-        status = hold_new((void **)&order, (size_t)n, sizeof(*order), "the tree of a batch", err);
+        status = get(b, (void **)&order, (size_t)n, sizeof(*order), "the tree of a batch", err);
     if (status)
         goto cleanup;
     sort_paths(examples, n, order);
@@ -168,20 +184,20 @@ static int build_tree(struct hold_batch *b, const struct hold_example *const *ex
     for (int32_t v = 1; v < f.n_nodes; v++)
         tokens += (size_t)(f.node[v].end - f.node[v].start);
     status =
-        hold_new((void **)&b->segments, (size_t)f.n_nodes, sizeof(*b->segments), "segments", err);
+        get(b, (void **)&b->segments, (size_t)f.n_nodes, sizeof(*b->segments), "segments", err);
     if (!status)
-        status = hold_new((void **)&b->ids, tokens, sizeof(*b->ids), "token ids", err);
+        status = get(b, (void **)&b->ids, tokens, sizeof(*b->ids), "token ids", err);
     if (!status)
-        status = hold_new((void **)&b->positions, tokens, sizeof(*b->positions), "positions", err);
+        status = get(b, (void **)&b->positions, tokens, sizeof(*b->positions), "positions", err);
     if (status)
         goto cleanup;
     lay_forest(b, &f, examples);
     for (int32_t e = 0; e < n; e++)
         b->examples[e].segment = f.node[f.leaf[e]].segment;
 cleanup:
-    hold_free(f.node);
-    hold_free(f.leaf);
-    hold_free(order);
+    put_back(b, f.node);
+    put_back(b, f.leaf);
+    put_back(b, order);
     return status;
 }
 
@@ -190,11 +206,11 @@ cleanup:
 static int build_rows(struct hold_batch *b, const struct hold_example *const *examples, int32_t n,
                       struct hold_error *err) {
     size_t tokens = (size_t)b->row_tokens;
-    int status = hold_new((void **)&b->segments, (size_t)n, sizeof(*b->segments), "segments", err);
+    int status = get(b, (void **)&b->segments, (size_t)n, sizeof(*b->segments), "segments", err);
     if (!status)
-        status = hold_new((void **)&b->ids, tokens, sizeof(*b->ids), "token ids", err);
+        status = get(b, (void **)&b->ids, tokens, sizeof(*b->ids), "token ids", err);
     if (!status)
-        status = hold_new((void **)&b->positions, tokens, sizeof(*b->positions), "positions", err);
+        status = get(b, (void **)&b->positions, tokens, sizeof(*b->positions), "positions", err);
     if (status)
         return status;
     for (int32_t e = 0; e < n; e++) {
@@ -247,7 +263,7 @@ static void count_labels(const struct hold_batch *b, const struct hold_example *
 static int build_labels(struct hold_batch *b, const struct hold_example *const *examples,
                         struct hold_error *err) {
     int32_t *place = NULL, next = 0;
-    int status = hold_new((void **)&place, (size_t)b->n_tokens, sizeof(*place), "labels", err);
+    int status = get(b, (void **)&place, (size_t)b->n_tokens, sizeof(*place), "labels", err);
     if (status)
         return status;
     for (int32_t e = 0; e < b->n_examples; e++)
@@ -259,11 +275,11 @@ static int build_labels(struct hold_batch *b, const struct hold_example *const *
     }
     b->n_labels = next;
     status =
-        hold_new((void **)&b->labels, next ? (size_t)next : 1, sizeof(*b->labels), "labels", err);
+        get(b, (void **)&b->labels, next ? (size_t)next : 1, sizeof(*b->labels), "labels", err);
     if (!status)
         for (int32_t e = 0; e < b->n_examples; e++)
             put_labels(b, examples[e], e, place);
-    hold_free(place);
+    put_back(b, place);
     return status;
 }
 
@@ -284,12 +300,18 @@ static void sum_weights(struct hold_batch *b, const struct hold_example *const *
 
 int hold_batch_build(struct hold_batch *out, const struct hold_example *const *examples, int32_t n,
                      enum hold_layout layout, struct hold_error *err) {
-    struct hold_batch b = {.layout = layout};
+    return hold_batch_build_in(out, examples, n, layout, NULL, err);
+}
+
+int hold_batch_build_in(struct hold_batch *out, const struct hold_example *const *examples,
+                        int32_t n, enum hold_layout layout, struct hold_arena *arena,
+                        struct hold_error *err) {
+    struct hold_batch b = {.layout = layout, .arena = arena};
     *out = (struct hold_batch){0};
     int status = check_examples(examples, n, err);
     if (!status)
         status =
-            hold_new((void **)&b.examples, (size_t)n, sizeof(*b.examples), "batch examples", err);
+            get(&b, (void **)&b.examples, (size_t)n, sizeof(*b.examples), "batch examples", err);
     if (status)
         return status;
     b.n_examples = n;
@@ -312,6 +334,10 @@ int hold_batch_build(struct hold_batch *out, const struct hold_example *const *e
 }
 
 void hold_batch_release(struct hold_batch *b) {
+    if (b->arena != NULL) {
+        *b = (struct hold_batch){0};
+        return;
+    }
     hold_free(b->segments);
     hold_free(b->ids);
     hold_free(b->positions);

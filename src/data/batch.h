@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/mem.h"
 #include "base/status.h"
 
 enum hold_layout { HOLD_ROWS, HOLD_TREE };
@@ -52,8 +53,9 @@ struct hold_batch {
     int32_t *ids, *positions;  /* n_tokens */
     struct hold_label *labels; /* sorted by (row, example) */
     struct hold_batch_example *examples;
-    double label_weight; /* sum over labels of label weight * example weight */
-    int64_t row_tokens;  /* tokens as the user counts them: every example whole */
+    double label_weight;      /* sum over labels of label weight * example weight */
+    int64_t row_tokens;       /* tokens as the user counts them: every example whole */
+    struct hold_arena *arena; /* where all of it lies; NULL: memory of its own */
 };
 
 /* Build from n examples (borrowed, not kept).  `tree` merges equal prefixes: children are ordered
@@ -62,6 +64,10 @@ struct hold_batch {
 int hold_batch_build(struct hold_batch *out, const struct hold_example *const *examples, int32_t n,
                      enum hold_layout layout, struct hold_error *err);
 void hold_batch_release(struct hold_batch *b);
+/* The same in an arena: nothing is allocated once the arena has grown, and nothing released. */
+int hold_batch_build_in(struct hold_batch *out, const struct hold_example *const *examples,
+                        int32_t n, enum hold_layout layout, struct hold_arena *arena,
+                        struct hold_error *err);
 
 /* Both functions refuse (EDATA): no examples, an example without tokens, a weight that is not
  * finite, more than INT32_MAX tokens. */

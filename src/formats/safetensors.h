@@ -36,5 +36,14 @@ struct hold_to_store {
  * that are there twice are refused. */
 int hold_safetensors_write(const char *path, const struct hold_to_store *tensors, int64_t n,
                            const json_t *metadata, struct hold_error *err);
+/* The same for F32 tensors that are not in host memory: numbers [first, first + n) of tensor i are
+ * asked for piece by piece; `data` is not looked at. */
+struct hold_store_source {
+    void (*fetch)(void *user, int64_t i, int64_t first, int64_t n, float *out);
+    void *user;
+};
+int hold_safetensors_write_from(const char *path, const struct hold_to_store *tensors, int64_t n,
+                                const struct hold_store_source *source, const json_t *metadata,
+                                struct hold_error *err);
 
 #endif

@@ -91,11 +91,30 @@ static int write_halves(struct hold_writer *w, const struct hold_to_store *t, in
     return HOLD_OK;
 }
 
+static int write_fetched(struct hold_writer *w, const struct hold_store_source *source, int64_t i,
+                         int64_t count, float *chunk, struct hold_error *err) {
+    for (int64_t done = 0; done < count; done += CHUNK) {
+        int64_t n = count - done < CHUNK ? count - done : CHUNK;
+        source->fetch(source->user, i, done, n, chunk);
+        int rc = hold_writer_put(w, chunk, (size_t)n * sizeof *chunk, err);
+        if (rc) {
+            return rc;
+        }
+    }
+    return HOLD_OK;
+}
+
 int hold_safetensors_write(const char *path, const struct hold_to_store *tensors, int64_t n,
                            const json_t *metadata, struct hold_error *err) {
+    return hold_safetensors_write_from(path, tensors, n, NULL, metadata, err);
+}
+
+int hold_safetensors_write_from(const char *path, const struct hold_to_store *tensors, int64_t n,
+                                const struct hold_store_source *source, const json_t *metadata,
+                                struct hold_error *err) {
     struct hold_writer w = {.fd = -1};
     void *chunk = NULL;
-    int rc = hold_new(&chunk, CHUNK, sizeof(uint16_t), "a buffer to write with", err);
+    int rc = hold_new(&chunk, CHUNK, sizeof(float), "a buffer to write with", err);
     if (!rc) {
         rc = hold_writer_open(&w, path, err);
     }
@@ -109,6 +128,10 @@ int hold_safetensors_write(const char *path, const struct hold_to_store *tensors
             count *= t->dim[d];
         }
         if (count == 0) {
+            continue;
+        }
+        if (source != NULL) {
+            rc = write_fetched(&w, source, i, count, chunk, err);
             continue;
         }
         rc = t->type == HOLD_ST_F16 || t->type == HOLD_ST_BF16

@@ -43,6 +43,11 @@ static int set_train(const struct hold_view *v, struct hold_train_config *c,
     if (rc == HOLD_OK && targets.value != NULL &&
         hold_model_check_targets(c->lora_target_modules, &inner) < 0)
         rc = hold_view_fail(&targets, err, "%s", inner.text);
+    struct hold_view eval = hold_view_get(v, "eval_strategy");
+    if (rc == HOLD_OK && eval.value != NULL && strcmp(c->eval_strategy, "no") != 0)
+        return hold_view_fail(&eval, err,
+                              "evaluation rows belong to 'holdfast train --eval-data'; a recipe's "
+                              "arms are watched by evaluate.probe");
     return rc;
 }
 

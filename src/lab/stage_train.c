@@ -37,13 +37,6 @@ static unsigned needs_of(const struct hold_plan_node *n) {
     return needs;
 }
 
-/* Options that change bytes or the log; how often checkpoints are saved changes neither. */
-static json_t *options_of(const struct hold_plan_node *n) {
-    json_t *o = hold_options_to_json(hold_train_options, &n->config);
-    json_object_del(o, "save_steps");
-    return o;
-}
-
 static int add_probe(json_t *spec, const struct hold_eval_set *probe) {
     if (probe->data == NULL)
         return 0;
@@ -61,13 +54,14 @@ json_t *hold_spec_train(const struct hold_plan *p, const struct hold_plan_node *
     for (int i = 0; bad == 0 && i < N_STREAMS; i++)
         if ((needs_of(n) & streams[i].need) != 0)
             bad |= json_object_set_new(ids, streams[i].name, json_string(streams[i].id));
-    json_t *o = bad != 0 ? NULL
-                         : json_pack("{s:s, s:i, s:s, s:s, s:s, s:O, s:o, s:O, s:b, s:s, s:i}",
-                                     "kind", "train", "version", (int)HOLD_TRAIN_VERSION, "stage",
-                                     hold_stage_name(n->stage), "model", p->nodes[n->model].content,
-                                     "rows", n->rows_id, "streams", ids, "options", options_of(n),
-                                     "methods", n->methods->described, "continue", (int)n->goes_on,
-                                     "dtype", "f32", "tokenizer", (int)HOLD_TOKENIZER_VERSION);
+    json_t *o =
+        bad != 0 ? NULL
+                 : json_pack("{s:s, s:i, s:s, s:s, s:s, s:O, s:o, s:O, s:b, s:s, s:i}", "kind",
+                             "train", "version", (int)HOLD_TRAIN_VERSION, "stage",
+                             hold_stage_name(n->stage), "model", p->nodes[n->model].content, "rows",
+                             n->rows_id, "streams", ids, "options", hold_train_identity(&n->config),
+                             "methods", n->methods->described, "continue", (int)n->goes_on, "dtype",
+                             "f32", "tokenizer", (int)HOLD_TOKENIZER_VERSION);
     json_decref(ids);
     if (o != NULL && add_probe(o, &p->recipe->eval[HOLD_EVAL_PROBE]) != 0) {
         json_decref(o);
@@ -78,11 +72,16 @@ json_t *hold_spec_train(const struct hold_plan *p, const struct hold_plan_node *
 
 /* --- the model that is trained --- */
 
+struct hooked { /* hooks and their own states */
+    int n;
+    struct hold_hooked item[16];
+};
 struct task {
     struct hold_plan *p;
     const struct hold_plan_node *n;
     struct hold_work *w;
     const struct hold_ctx *ctx;
+    struct hold_model *model;  /* that is trained */
     struct hold_chain chain;   /* what is merged below */
     char start[HOLD_HASH_HEX]; /* adapter that training starts from; empty: none */
     json_t *profile, *parent_profile;
@@ -90,9 +89,7 @@ struct task {
     struct hold_set sets[N_STREAMS + 1];
     struct hold_stream_input streams[N_STREAMS + 1];
     int n_sets;
-    struct hold_hooked hooked[16];
-    void *states[16];
-    int n_hooked;
+    struct hooked hooks;
 };
 
 static int add_trainables(struct task *t, struct hold_error *err) {
@@ -143,7 +140,7 @@ static int load_model(struct task *t, struct hold_error *err) {
 
 static int add_stream(struct task *t, const char *name, const struct hold_rows *rows,
                       struct hold_error *err) {
-    struct hold_renderer r = hold_model_renderer(&t->p->lab->model, t->n->config.max_length);
+    struct hold_renderer r = hold_model_renderer(t->model, t->n->config.max_length);
     r.system = t->train_system;
     r.prefix = NULL;
     struct hold_set *set = &t->sets[t->n_sets];
@@ -170,9 +167,10 @@ static int add_streams(struct task *t, struct hold_error *err) {
 }
 
 /* Hooks change their state, the recipe's is for every stage: each stage works on a copy. */
-static int add_hooks(struct task *t, struct hold_error *err) {
-    for (int i = 0; i < t->n->methods->n; i++) {
-        const struct hold_method_use *u = &t->n->methods->use[i];
+static int add_hooks(const struct hold_method_list *methods, struct hooked *out,
+                     struct hold_error *err) {
+    for (int i = 0; i < methods->n; i++) {
+        const struct hold_method_use *u = &methods->use[i];
         if (u->method->hooks == NULL)
             continue;
         size_t bytes = u->method->state_size > 0 ? u->method->state_size : 1;
@@ -181,26 +179,51 @@ static int add_hooks(struct task *t, struct hold_error *err) {
         if (rc < 0)
             return rc;
         memcpy(state, u->state, u->method->state_size);
-        t->states[t->n_hooked] = state;
-        t->hooked[t->n_hooked++] = (struct hold_hooked){.hooks = u->method->hooks, .state = state};
+        out->item[out->n++] = (struct hold_hooked){.hooks = u->method->hooks, .state = state};
     }
     return HOLD_OK;
 }
 
+static void drop_hooks(struct hooked *h) {
+    for (int i = 0; i < h->n; i++)
+        hold_free(h->item[i].state);
+    h->n = 0;
+}
+
 /* --- is there room? --- */
 
-static int check_room(const struct task *t, const struct hold_train_input *input,
-                      struct hold_error *err) {
+static int size_of(const struct task *t, int64_t *step, int64_t *vectors, struct hold_error *err) {
+    struct hooked own = {0}; /* sizing uses states up */
+    struct hold_train_input input = {
+        .model = t->model, .config = t->n->config, .streams = t->streams, .n_streams = t->n_sets};
+    int rc = add_hooks(t->n->methods, &own, err);
+    input.methods = own.item;
+    input.n_methods = own.n;
+    if (rc == HOLD_OK)
+        rc = hold_train_size(&input, step, vectors, err);
+    drop_hooks(&own);
+    return rc;
+}
+
+int hold_stage_train_size(struct hold_plan *p, const struct hold_plan_node *n, struct hold_model *m,
+                          int64_t *step, int64_t *vectors, struct hold_error *err) {
+    struct task t = {.p = p, .n = n, .ctx = p->lab->ctx, .model = m};
+    int rc = add_streams(&t, err);
+    if (rc == HOLD_OK)
+        rc = size_of(&t, step, vectors, err);
+    for (int i = 0; i < t.n_sets; i++)
+        hold_set_release(&t.sets[i]);
+    return rc;
+}
+
+static int check_room(const struct task *t, struct hold_error *err) {
     int64_t step = 0, vectors = 0;
-    int rc = hold_train_size(input, &step, &vectors, err);
+    int rc = size_of(t, &step, &vectors, err);
     if (rc < 0)
         return rc;
-    int64_t need = hold_current_memory() + step + vectors, limit = hold_memory_limit();
-    if (limit > 0 && need > limit)
-        return hold_fail(err, HOLD_ENOMEMORY,
-                         "%s needs about %.0f MB of memory, this process may use %.0f MB; lower "
-                         "micro_batch_tokens, max_length or lora_r",
-                         t->n->name, (double)need / 1e6, (double)limit / 1e6);
+    rc = hold_train_check_room(t->n->name, &t->n->config, step, vectors, err);
+    if (rc < 0)
+        return rc;
     const char *dir = hold_store_path(t->p->lab->store);
     int64_t disk = vectors * KEPT_CHECKPOINTS;
     int64_t free_bytes = (int64_t)hold_disk_free(dir);
@@ -275,15 +298,15 @@ static int train(struct task *t, json_t *manifest, struct hold_error *err) {
                                      .config = t->n->config,
                                      .streams = t->streams,
                                      .n_streams = t->n_sets,
-                                     .methods = t->hooked,
-                                     .n_methods = t->n_hooked,
+                                     .methods = t->hooks.item,
+                                     .n_methods = t->hooks.n,
                                      .work_dir = hold_work_checkpoints(t->w),
                                      .spec = spec,
                                      .probe = probing ? hold_probe_step : NULL,
                                      .probe_user = &probe};
     hold_path_join(&probes, hold_work_checkpoints(t->w), "probes.jsonl");
     probe.path = hold_str_text(&probes);
-    int rc = check_room(t, &input, err);
+    int rc = check_room(t, err);
     if (rc == HOLD_OK && probing)
         rc = hold_probe_open(&probe, err);
     if (rc == HOLD_OK)
@@ -303,12 +326,12 @@ static int train(struct task *t, json_t *manifest, struct hold_error *err) {
 
 int hold_stage_train(struct hold_plan *p, const struct hold_plan_node *n, struct hold_work *w,
                      json_t *manifest, const struct hold_ctx *ctx, struct hold_error *err) {
-    struct task t = {.p = p, .n = n, .w = w, .ctx = ctx};
+    struct task t = {.p = p, .n = n, .w = w, .ctx = ctx, .model = &p->lab->model};
     int rc = load_model(&t, err);
     if (rc == HOLD_OK)
         rc = add_streams(&t, err);
     if (rc == HOLD_OK)
-        rc = add_hooks(&t, err);
+        rc = add_hooks(n->methods, &t.hooks, err);
     if (rc == HOLD_OK)
         rc = train(&t, manifest, err);
     /* What was merged below is as before; a model trained as a whole is another one now. */
@@ -318,8 +341,7 @@ int hold_stage_train(struct hold_plan *p, const struct hold_plan_node *n, struct
         hold_model_drop_lora(&p->lab->model);
     for (int i = 0; i < t.n_sets; i++)
         hold_set_release(&t.sets[i]);
-    for (int i = 0; i < t.n_hooked; i++)
-        hold_free(t.states[i]);
+    drop_hooks(&t.hooks);
     json_decref(t.profile);
     json_decref(t.parent_profile);
     return rc;

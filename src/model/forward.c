@@ -75,7 +75,32 @@ static struct hold_node *block(const struct walk *w, int l, struct hold_node *x)
     h = tap(w, HOLD_AT_MLP, l, 0, linear(w, l, HOLD_DOWN, h));
     if (traits->post_norms)
         h = hold_rmsnorm(t, h, &layer->norm_after_mlp, eps);
-    return tap(w, HOLD_AT_BLOCK, l, 0, hold_add(t, x, h));
+    return hold_add(t, x, h);
+}
+
+struct again {
+    struct walk walk;
+    int layer;
+};
+
+static struct hold_node *make_block(const void *user, struct hold_tape *t, struct hold_node *x) {
+    (void)t;
+    const struct again *a = user;
+    return block(&a->walk, a->layer, x);
+}
+
+/* With recompute every block is made again in backward. */
+static struct hold_node *one_block(const struct walk *w, int l, struct hold_node *x) {
+    struct hold_tape *t = w->t;
+    if (!t->recompute || !t->recording)
+        return tap(w, HOLD_AT_BLOCK, l, 0, block(w, l, x));
+    struct again *a = hold_arena_alloc(&t->host, sizeof *a);
+    if (a == NULL)
+        return hold_tape_dead(t, HOLD_ENOMEMORY, "no memory for a block");
+    *a = (struct again){*w, l};
+    bool shrinks = l == w->m->shape.n_layers - 1 && last_block_may_shrink(w);
+    int64_t rows = shrinks ? w->tokens->n_out : w->tokens->n;
+    return tap(w, HOLD_AT_BLOCK, l, 0, hold_again(t, x, rows, make_block, a));
 }
 
 /* Nothing is recorded: keep only the residual stream and give the block's memory back. */
@@ -166,7 +191,7 @@ struct hold_node *hold_model_forward(struct hold_model *m, struct hold_tape *t,
     x = tap(&w, HOLD_AT_EMBED, 0, 0, x);
     for (int l = 0; l < m->shape.n_layers && t->status == HOLD_OK; l++) {
         struct hold_space_mark mark = hold_space_mark(t->space);
-        x = carry_over(&w, l, block(&w, l, x), mark);
+        x = carry_over(&w, l, one_block(&w, l, x), mark);
     }
     if (t->status < 0)
         return &t->dead;

@@ -95,7 +95,8 @@ int hold_model_add_lora(struct hold_model *m, const struct hold_lora_config *con
                         struct hold_error *err);
 /* Make every matrix, bias and gain trainable instead (full fine-tuning). */
 int hold_model_make_full(struct hold_model *m, struct hold_error *err);
-/* Set the low-rank parts from an adapter of the same r and modules (the flow `continue`). */
+/* Set the low-rank parts from an adapter of the same r, alpha and modules (the flow `continue`);
+ * one with others, more or fewer is refused by name. */
 int hold_model_set_lora(struct hold_model *m, const struct hold_adapter *a, struct hold_error *err);
 /* Read the low-rank parts back; the caller releases *out. */
 int hold_model_get_lora(const struct hold_model *m, struct hold_adapter *out,

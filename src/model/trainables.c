@@ -189,9 +189,48 @@ static int set_part(void *user, const struct hold_model *m, const char *module,
     return hold_fail(err, HOLD_EFORMAT, "adapter: module '%s' is missing", module);
 }
 
+static int count_part(void *user, const struct hold_model *m, const char *module,
+                      const struct hold_lora *part, struct hold_error *err) {
+    (void)m, (void)module, (void)part, (void)err;
+    ++*(int64_t *)user;
+    return HOLD_OK;
+}
+
+/* A pair that no low-rank part of the model takes, by name; there is one when there are too many.
+ */
+static int refuse_extra(const struct hold_model *m, const struct hold_adapter *a,
+                        struct hold_error *err) {
+    char module[128];
+    for (int64_t i = 0; i < a->n_pairs; i++) {
+        bool taken = false;
+        for (int64_t l = 0; l < m->shape.n_layers && !taken; l++)
+            for (int kind = 0; kind < HOLD_LINEAR_KINDS && !taken; kind++)
+                for (int k = 0; k < m->layers[l].linear[kind].n_lora && !taken; k++) {
+                    snprintf(module, sizeof module, "model.layers.%lld.%s", (long long)l,
+                             m->layers[l].linear[kind].lora[k].a.name);
+                    taken = strcmp(module, a->pairs[i].module) == 0;
+                }
+        if (!taken)
+            return hold_fail(err, HOLD_EFORMAT,
+                             "adapter: module '%s' is not among the lora_target_modules that are "
+                             "trained",
+                             a->pairs[i].module);
+    }
+    return hold_fail(err, HOLD_EFORMAT, "adapter: a module is there twice");
+}
+
 int hold_model_set_lora(struct hold_model *m, const struct hold_adapter *a,
                         struct hold_error *err) {
-    return each_part(m, set_part, (void *)a, err);
+    int64_t parts = 0;
+    if (a->alpha < m->lora_config.alpha || a->alpha > m->lora_config.alpha)
+        return hold_fail(err, HOLD_EFORMAT,
+                         "adapter: lora_alpha is %g, the training's is %g: its factors would weigh "
+                         "another amount",
+                         a->alpha, m->lora_config.alpha);
+    int rc = each_part(m, set_part, (void *)a, err);
+    if (rc == HOLD_OK)
+        rc = each_part(m, count_part, &parts, err);
+    return rc == HOLD_OK && a->n_pairs > parts ? refuse_extra(m, a, err) : rc;
 }
 
 static int get_part(void *user, const struct hold_model *m, const char *module,

@@ -15,7 +15,7 @@
 /* The input of the low-rank parts: x itself, or a copy with dropout applied. */
 static struct hold_tensor lora_input(struct hold_tape *t, const struct hold_linear *l,
                                      struct hold_tensor x) {
-    if (l->dropout <= 0.0f || !t->recording)
+    if (l->dropout <= 0.0f || !(t->recording || t->rehearsing))
         return x;
     struct hold_tensor d = hold_tape_matrix(t, x.rows, x.cols);
     if (hold_ptr_null(d.data))

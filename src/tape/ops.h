@@ -7,8 +7,6 @@
 /* A new node with the given value shape; its memory is cut unless `value` says where it lies. */
 struct hold_node *hold_node_new(struct hold_tape *t, enum hold_op_kind op, struct hold_node *a,
                                 struct hold_node *b, struct hold_tensor value);
-/* Record a wrong caller or a failed call; returns the dead node. */
-struct hold_node *hold_tape_dead(struct hold_tape *t, int code, const char *what);
 /* A norm's gain as it multiplies: value, or value + offset in memory of the tape. */
 struct hold_ptr hold_gain(struct hold_tape *t, const struct hold_param *p);
 static inline const struct hold_kernels *hold_k(const struct hold_tape *t) {
@@ -27,6 +25,7 @@ void hold_geglu_backward(struct hold_tape *t, struct hold_node *n);
 void hold_add_backward(struct hold_tape *t, struct hold_node *n);
 void hold_shift_backward(struct hold_tape *t, struct hold_node *n);
 void hold_scale_backward(struct hold_tape *t, struct hold_node *n);
+void hold_again_backward(struct hold_tape *t, struct hold_node *n);
 void hold_loss_backward(struct hold_tape *t, struct hold_node *n);
 
 #endif

@@ -5,6 +5,8 @@
 
 #include "tape/ops.h"
 
+enum { HOST_CHUNK = 1 << 20 }; /* nodes of a big model: nothing grows after the first steps */
+
 struct hold_grad {
     struct hold_tensor m;
     int refs;
@@ -29,13 +31,14 @@ static const struct op_row {
     [HOLD_OP_ADD] = {"add", hold_add_backward},
     [HOLD_OP_SHIFT] = {"shift", hold_shift_backward},
     [HOLD_OP_SCALE] = {"scale", hold_scale_backward},
+    [HOLD_OP_AGAIN] = {"again", hold_again_backward},
     [HOLD_OP_LOSS] = {"loss", hold_loss_backward},
 };
 _Static_assert(sizeof OPS / sizeof OPS[0] == HOLD_OP_COUNT, "one row for every op");
 
 void hold_tape_init(struct hold_tape *t, struct hold_device *device, struct hold_space *space) {
     *t = (struct hold_tape){.device = device, .space = space};
-    hold_arena_init(&t->host, 0);
+    hold_arena_init(&t->host, HOST_CHUNK);
 }
 
 void hold_tape_reset(struct hold_tape *t, struct hold_space_mark mark) {
@@ -185,8 +188,9 @@ struct hold_ptr hold_param_grad(const struct hold_tape *t, const struct hold_par
     return hold_at_f32(t->flat_grads, p->flat);
 }
 
-int hold_tape_backward(struct hold_tape *t, struct hold_error *err) {
-    for (struct hold_node *n = t->newest; n != NULL && t->status == HOLD_OK; n = n->next_older) {
+/* From the newest node to the one before `end`. */
+static void walk_back(struct hold_tape *t, const struct hold_node *end) {
+    for (struct hold_node *n = t->newest; n != end && t->status == HOLD_OK; n = n->next_older) {
         /* A node whose gradient nobody produced (dead end) passes nothing on, except losses,
          * where gradients begin. */
         if (n->grad != NULL && n->on_grad != NULL)
@@ -196,5 +200,79 @@ int hold_tape_backward(struct hold_tape *t, struct hold_error *err) {
         grad_drop(t, n->grad);
         n->grad = NULL;
     }
+}
+
+int hold_tape_backward(struct hold_tape *t, struct hold_error *err) {
+    walk_back(t, NULL);
     return hold_tape_check(t, err);
+}
+
+/* --- pieces made again --- */
+
+struct piece {
+    hold_make *make;
+    const void *user;
+};
+
+struct hold_node *hold_again(struct hold_tape *t, struct hold_node *x, int64_t rows,
+                             hold_make *make, const void *user) {
+    if (x == &t->dead || !t->recording)
+        return make(user, t, x);
+    struct hold_tensor kept = hold_tape_matrix(t, rows, x->value.cols);
+    struct hold_space_mark mark = hold_space_mark(t->space);
+    struct hold_arena_mark host = hold_arena_mark(&t->host);
+    struct hold_node *newest = t->newest;
+    t->recording = false;
+    t->rehearsing = true;
+    const struct hold_node *y = make(user, t, hold_leaf(t, x->value, false));
+    t->recording = true;
+    t->rehearsing = false;
+    if (y->value.rows != kept.rows || y->value.cols != kept.cols)
+        return hold_tape_dead(t, HOLD_EINTERNAL,
+                              "a piece made again has another shape than was said");
+    if (t->status < 0)
+        return &t->dead;
+    hold_k(t)->axpby(t->device, kept.rows, kept.cols, 1.0f, y->value.data, y->value.ld, 0.0f,
+                     kept.data, kept.ld);
+    t->newest = newest;
+    hold_arena_rewind(&t->host, host);
+    hold_space_rewind(t->space, mark);
+    struct piece *piece = hold_arena_alloc(&t->host, sizeof *piece);
+    struct hold_node *n = hold_node_new(t, HOLD_OP_AGAIN, x, NULL, kept);
+    if (piece == NULL || n == &t->dead)
+        return hold_tape_dead(t, HOLD_ENOMEMORY, "no memory for a piece of the tape");
+    *piece = (struct piece){make, user};
+    n->plan = piece;
+    n->wants_grad = true; /* what the piece trains is not known before it is made again */
+    return n;
+}
+
+void hold_again_backward(struct hold_tape *t, struct hold_node *n) {
+    const struct piece *piece = n->plan;
+    struct hold_node *x = n->source[0], *newest = t->newest;
+    bool fresh = true;
+    struct hold_grad *gx = hold_grad_target(t, x, &fresh); /* below the mark: it outlives us */
+    struct hold_grad *idle = t->free_grads;
+    struct hold_space_mark mark = hold_space_mark(t->space);
+    struct hold_arena_mark host = hold_arena_mark(&t->host);
+    t->free_grads = NULL; /* what the piece frees is gone with the piece */
+    struct hold_node *leaf = hold_leaf(t, x->value, x->wants_grad);
+    struct hold_node *y = piece->make(piece->user, t, leaf);
+    if (t->status < 0)
+        return;
+    y->grad = n->grad;
+    y->grad->refs++;
+    walk_back(t, leaf);
+    if (t->status == HOLD_OK && gx != NULL && leaf->grad == NULL && fresh)
+        hold_k(t)->zero(t->device, gx->m.data, gx->m.rows * gx->m.cols * 4);
+    if (t->status == HOLD_OK && gx != NULL && leaf->grad != NULL) {
+        struct hold_tensor to = hold_grad_tensor(gx), from = hold_grad_tensor(leaf->grad);
+        hold_k(t)->axpby(t->device, to.rows, to.cols, 1.0f, from.data, from.ld, fresh ? 0.0f : 1.0f,
+                         to.data, to.ld);
+    }
+    grad_drop(t, leaf->grad); /* it may be n's own */
+    t->newest = newest;
+    t->free_grads = idle;
+    hold_arena_rewind(&t->host, host);
+    hold_space_rewind(t->space, mark);
 }

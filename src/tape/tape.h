@@ -62,6 +62,7 @@ enum hold_op_kind {
     HOLD_OP_ADD,
     HOLD_OP_SHIFT,
     HOLD_OP_SCALE,
+    HOLD_OP_AGAIN,
     HOLD_OP_LOSS,
     HOLD_OP_COUNT
 };
@@ -83,7 +84,7 @@ struct hold_node {
     const struct hold_linear *linear; /* LINEAR */
     struct hold_ptr saved[2];         /* what forward keeps for backward */
     struct hold_tensor saved_tensor;  /* LINEAR: x A'; LOSS: gradient of its source */
-    const void *plan; /* ATTENTION, ROPE, HEADNORM: owned by the tape's host arena */
+    const void *plan; /* ATTENTION, ROPE, HEADNORM, AGAIN: owned by the tape's host arena */
     float eps;        /* SCALE: the factor */
     struct hold_node *next_older;
 };
@@ -92,7 +93,9 @@ struct hold_tape {
     struct hold_device *device;
     struct hold_space *space;
     struct hold_arena host;
-    bool recording; /* false: forward only, nothing is kept */
+    bool recording;  /* false: forward only, nothing is kept */
+    bool recompute;  /* what hold_again is for is wanted; the model looks at it */
+    bool rehearsing; /* forward only, but as in training (dropout): backward makes it again */
     struct hold_ptr
         flat_grads;      /* f32; where gradients of trainable parameters are added; null: nowhere */
     uint64_t seed, step; /* key of dropout */
@@ -110,6 +113,8 @@ void hold_tape_reset(struct hold_tape *t, struct hold_space_mark mark);
 void hold_tape_release(struct hold_tape *t);
 int hold_tape_check(struct hold_tape *t,
                     struct hold_error *err); /* the sticky error, device's too */
+/* Record a wrong caller or a failed call; returns the dead node. */
+struct hold_node *hold_tape_dead(struct hold_tape *t, int code, const char *what);
 /* Gradients of everything from the recorded losses (their coefficients are already inside). */
 int hold_tape_backward(struct hold_tape *t, struct hold_error *err);
 
@@ -156,6 +161,15 @@ struct hold_node *hold_scale(struct hold_tape *t, struct hold_node *x, float c);
 /* x + c * constant. */
 struct hold_node *hold_shift(struct hold_tape *t, struct hold_node *x, float c,
                              struct hold_tensor constant);
+
+/* A piece of the graph that is run once without being recorded and made again in backward, so that
+ * only its result is kept meanwhile (Chen et al., arXiv 1604.06174).  make(user, tape, x) builds
+ * the piece on x; it must compute the same both times, its result has `rows` rows as wide as x's,
+ * and *user (copied by the caller into memory that lives until the tape is reset) is all it depends
+ * on.  Gradients are byte for byte those of the piece recorded at once. */
+typedef struct hold_node *hold_make(const void *user, struct hold_tape *t, struct hold_node *x);
+struct hold_node *hold_again(struct hold_tape *t, struct hold_node *x, int64_t rows,
+                             hold_make *make, const void *user);
 
 /* --- losses: forward and the gradient of their source in one go, block by block, so that logits
  * of all rows never exist at once.  Results are added on the host. --- */

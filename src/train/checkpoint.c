@@ -45,26 +45,28 @@ static struct vectors list_vectors(const struct hold_run *run) {
     return v;
 }
 
+struct on_device {
+    struct hold_device *device;
+    const struct vectors *vectors;
+};
+
+static void fetch(void *user, int64_t i, int64_t first, int64_t n, float *out) {
+    const struct on_device *v = user;
+    v->device->k->read(v->device, out, hold_at_f32(v->vectors->at[i], first), n * 4);
+}
+
+/* Piece by piece: saving costs no memory beside the run's. */
 static int save_vectors(struct hold_run *run, const char *path, struct hold_error *err) {
     struct vectors v = list_vectors(run);
     struct hold_to_store list[HOLD_MAX_BUFFERS + 3] = {0};
-    struct hold_device *d = run->model->device;
-    int64_t n = run->model->n_flat;
-    int rc = HOLD_OK;
-    for (int i = 0; rc == HOLD_OK && i < v.n; i++) {
-        void *host = NULL;
-        rc = hold_new(&host, (size_t)n, sizeof(float), "a checkpoint", err);
-        if (rc < 0)
-            break;
-        d->k->read(d, host, v.at[i], n * 4);
-        list[i] = (struct hold_to_store){
-            .name = v.name[i], .type = HOLD_ST_F32, .n_dims = 1, .dim = {n, 1, 1, 1}, .data = host};
-    }
-    if (rc == HOLD_OK)
-        rc = hold_safetensors_write(path, list, v.n, NULL, err);
     for (int i = 0; i < v.n; i++)
-        hold_free((void *)list[i].data);
-    return rc;
+        list[i] = (struct hold_to_store){.name = v.name[i],
+                                         .type = HOLD_ST_F32,
+                                         .n_dims = 1,
+                                         .dim = {run->model->n_flat, 1, 1, 1}};
+    struct on_device from = {run->model->device, &v};
+    struct hold_store_source source = {fetch, &from};
+    return hold_safetensors_write_from(path, list, v.n, &source, NULL, err);
 }
 
 static int load_vectors(struct hold_run *run, const char *path, struct hold_error *err) {
@@ -116,6 +118,32 @@ static json_t *methods_json(const struct hold_run *run) {
     return a;
 }
 
+static json_t *evaluated_json(const struct hold_run *run) {
+    const struct hold_evaluated *v = &run->evaluated;
+    return json_pack("{s:I, s:I, s:I, s:f, s:f}", "n", (json_int_t)v->n, "best_step",
+                     (json_int_t)v->best_step, "since", (json_int_t)v->since, "last", v->last,
+                     "best", v->best);
+}
+
+static int restore_evaluated(struct hold_run *run, const json_t *o, const char *where,
+                             struct hold_error *err) {
+    struct hold_evaluated v = {0};
+    if (!json_is_object(o))
+        return hold_fail(err, HOLD_EFORMAT, "%s: 'evaluated' is missing", where);
+    int rc = hold_json_get_int(o, "n", &v.n, where, err);
+    if (rc == HOLD_OK)
+        rc = hold_json_get_int(o, "best_step", &v.best_step, where, err);
+    if (rc == HOLD_OK)
+        rc = hold_json_get_int(o, "since", &v.since, where, err);
+    if (rc == HOLD_OK)
+        rc = hold_json_get_real(o, "last", &v.last, where, err);
+    if (rc == HOLD_OK)
+        rc = hold_json_get_real(o, "best", &v.best, where, err);
+    if (rc == HOLD_OK)
+        run->evaluated = v;
+    return rc;
+}
+
 static int write_state(struct hold_run *run, const char *dir, const char *hash,
                        struct hold_error *err) {
     long metrics = 0;
@@ -126,11 +154,11 @@ static int write_state(struct hold_run *run, const char *dir, const char *hash,
         metrics = ftell(run->metrics);
     }
     json_t *o =
-        json_pack("{s:i, s:s, s:I, s:I, s:f, s:o, s:o, s:I, s:s}", "schema", 1, "spec",
+        json_pack("{s:i, s:s, s:I, s:I, s:f, s:o, s:o, s:o, s:I, s:s}", "schema", 1, "spec",
                   run->input->spec == NULL ? "" : run->input->spec, "step", (json_int_t)run->step,
                   "tokens", (json_int_t)run->result.tokens, "first_loss", run->result.first_loss,
-                  "streams", streams_json(run), "methods", methods_json(run), "metrics_bytes",
-                  (json_int_t)metrics, "sha256", hash);
+                  "streams", streams_json(run), "methods", methods_json(run), "evaluated",
+                  evaluated_json(run), "metrics_bytes", (json_int_t)metrics, "sha256", hash);
     if (o == NULL)
         return hold_fail(err, HOLD_ENOMEMORY, "no memory for a checkpoint");
     struct hold_str path = HOLD_STR_INIT;
@@ -328,6 +356,8 @@ static int load_one(struct hold_run *run, const char *dir, struct hold_error *er
     if (rc == HOLD_OK)
         rc = restore_methods(run, json_object_get(o, "methods"), where, err);
     if (rc == HOLD_OK)
+        rc = restore_evaluated(run, json_object_get(o, "evaluated"), where, err);
+    if (rc == HOLD_OK)
         rc = reopen_metrics(run, metrics, err);
     if (rc == HOLD_OK) /* last, so that a checkpoint that is not taken leaves theta alone */
         rc = load_vectors(run, hold_str_text(&file), err);
@@ -365,6 +395,7 @@ int hold_checkpoint_load(struct hold_run *run, bool *found, struct hold_error *e
             run->metrics = NULL;
             for (int k = 0; k < run->n_streams; k++)
                 run->streams[k].epoch = run->streams[k].position = 0;
+            run->evaluated = (struct hold_evaluated){0};
         } else {
             rc = one;
         }

@@ -1,4 +1,4 @@
-/* loop.c: the one training loop: options, schedule, step, log, probe, save. */
+/* loop.c: the one training loop: step, log, evaluate, probe, save. */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -8,71 +8,17 @@
 #include "base/json.h"
 #include "train/run.h"
 
-#define T struct hold_train_config
-const struct hold_option hold_train_options[] = {
-    HOLD_TEXT(T, tuning, "lora", "lora|full", "what is trained"),
-    HOLD_INT(T, lora_r, 16, 1, 1024, "rank of the low-rank parts"),
-    HOLD_REAL(T, lora_alpha, 32, 0, 1e6, "scale of the low-rank parts times r"),
-    HOLD_REAL(T, lora_dropout, 0, 0, 0.95, "share of low-rank inputs dropped"),
-    HOLD_TEXT(T, lora_target_modules, "all-linear", NULL, "modules, by commas, or all-linear"),
-    HOLD_REAL(T, num_train_epochs, 1, 0.001, 10000, "passes over the rows"),
-    HOLD_INT(T, max_steps, 0, 0, 100000000, "optimizer steps; above 0 wins over epochs"),
-    HOLD_REAL(T, learning_rate, 2e-4, 0, 100, "peak learning rate"),
-    HOLD_TEXT(T, lr_scheduler_type, "linear", "linear|cosine|constant", "schedule after warm-up"),
-    HOLD_REAL(T, warmup_ratio, 0, 0, 1, "share of steps with a rising rate"),
-    HOLD_INT(T, per_device_train_batch_size, 8, 1, 4096, "rows of a batch"),
-    HOLD_INT(T, gradient_accumulation_steps, 1, 1, 4096, "batches of a step"),
-    HOLD_TEXT(T, optim, "adamw", "adamw|sgd", "optimizer"),
-    HOLD_REAL(T, weight_decay, 0, 0, 100, "decoupled weight decay (sgd: L2)"),
-    HOLD_REAL(T, adam_beta1, 0.9, 0, 1, "first moment's memory"),
-    HOLD_REAL(T, adam_beta2, 0.999, 0, 1, "second moment's memory"),
-    HOLD_REAL(T, adam_epsilon, 1e-8, 0, 1, "added to the root of the second moment"),
-    HOLD_REAL(T, momentum, 0, 0, 1, "of sgd"),
-    HOLD_REAL(T, max_grad_norm, 1, 0, 1e9, "gradient norm to clip at; 0: never"),
-    HOLD_INT(T, max_length, 1024, 8, 1000000, "tokens of a row; longer rows are cut and counted"),
-    HOLD_INT(T, seed, 42, 0, 9007199254740991, "of order, initialisation and dropout"),
-    HOLD_TEXT(T, layout, "tree", "tree|rows", "shared prefixes once, or every row whole"),
-    HOLD_INT(T, micro_batch_tokens, 768, 16, 1000000, "tokens computed at once"),
-    HOLD_INT(T, logging_steps, 1, 1, 1000000, "steps between rows of the log"),
-    HOLD_INT(T, save_steps, 50, 0, 100000000, "steps between checkpoints; 0: only at a stop"),
-    HOLD_INT(T, probe_steps, 0, 0, 100000000, "steps between probes; 0: start and end"),
-    {0},
-};
-#undef T
-
-int64_t hold_train_steps(const struct hold_train_config *c, int64_t n_rows) {
-    if (c->max_steps > 0)
-        return c->max_steps;
-    int64_t whole = c->per_device_train_batch_size * c->gradient_accumulation_steps;
-    int64_t an_epoch = (n_rows + whole - 1) / whole;
-    int64_t steps = (int64_t)ceil(c->num_train_epochs * (double)an_epoch - 1e-9);
-    return steps > 0 ? steps : 1;
-}
-
-double hold_train_rate(const struct hold_train_config *c, int64_t step, int64_t steps) {
-    int64_t warm = (int64_t)ceil(c->warmup_ratio * (double)steps);
-    if (step < warm)
-        return c->learning_rate * (double)step / (double)(warm > 0 ? warm : 1);
-    if (strcmp(c->lr_scheduler_type, "constant") == 0)
-        return c->learning_rate;
-    double rest = steps > warm ? (double)(steps - warm) : 1.0;
-    double done = (double)(step - warm) / rest;
-    if (strcmp(c->lr_scheduler_type, "cosine") == 0)
-        return c->learning_rate * 0.5 * (1.0 + cos(3.14159265358979323846 * done));
-    return c->learning_rate * (done < 1.0 ? 1.0 - done : 0.0);
-}
-
 int hold_run_metric(struct hold_run *run, const char *name, double value, struct hold_error *err) {
     if (run->metrics == NULL || !isfinite(value)) /* JSON has no word for what is not a number */
         return HOLD_OK;
-    struct hold_str row = HOLD_STR_INIT;
-    hold_str_addf(&row, "{\"step\":%lld,\"name\":\"%s\",\"value\":", (long long)run->step, name);
-    hold_str_add_real(&row, value);
-    hold_str_add(&row, "}\n");
-    int rc = hold_str_check(&row, err);
-    if (rc == HOLD_OK && fwrite(row.data, 1, row.len, run->metrics) != row.len)
+    struct hold_str *row = &run->line; /* kept: nothing is allocated for a row */
+    hold_str_clear(row);
+    hold_str_addf(row, "{\"step\":%lld,\"name\":\"%s\",\"value\":", (long long)run->step, name);
+    hold_str_add_real(row, value);
+    hold_str_add(row, "}\n");
+    int rc = hold_str_check(row, err);
+    if (rc == HOLD_OK && fwrite(row->data, 1, row->len, run->metrics) != row->len)
         rc = hold_fail_errno(err, errno, "metrics.jsonl: writing failed");
-    hold_str_release(&row);
     return rc;
 }
 
@@ -147,6 +93,12 @@ static int apply(struct hold_run *run, double *norm, double *rate, struct hold_e
     return rc;
 }
 
+int hold_run_one_step(struct hold_run *run, struct hold_error *err) {
+    double norm, rate;
+    int rc = make_gradient(run, err);
+    return rc == HOLD_OK ? apply(run, &norm, &rate, err) : rc;
+}
+
 static int report(struct hold_run *run, double norm, double rate, double step_seconds,
                   double total_seconds, int64_t start, struct hold_error *err) {
     const struct hold_pass_result *l = &run->last;
@@ -164,9 +116,12 @@ static int report(struct hold_run *run, double norm, double rate, double step_se
             rc = hold_run_metric(run, "train/tokens_per_second", speed, err);
     }
     if (run->ctx->progress != NULL) {
-        char status[160];
-        snprintf(status, sizeof status, "loss %.4f  lr %.2e  grad %.3g  %.0f tok/s  %.1f GB",
-                 l->loss, rate, norm, speed, (double)hold_current_memory() / 1e9);
+        char status[192], eval[48] = "";
+        if (run->evaluated.n > 0)
+            snprintf(eval, sizeof eval, "  eval %.4f (best %.4f)", run->evaluated.last,
+                     run->evaluated.best);
+        snprintf(status, sizeof status, "loss %.4f%s  lr %.2e  grad %.3g  %.0f tok/s  %.1f GB",
+                 l->loss, eval, rate, norm, speed, (double)hold_current_memory() / 1e9);
         int64_t done = run->step + 1;
         double eta = total_seconds / (double)(done - start) * (double)(run->steps - done);
         run->ctx->progress(run->ctx->user, "training", done, run->steps, status, eta);
@@ -179,9 +134,9 @@ static int probe(struct hold_run *run, struct hold_error *err) {
     return in->probe == NULL ? HOLD_OK : in->probe(in->probe_user, run, run->step, err);
 }
 
-static bool probe_due(const struct hold_run *run) {
+static bool probe_due(const struct hold_run *run, bool ended) {
     int64_t every = run->config.probe_steps;
-    return run->step == run->steps || (every > 0 && run->step % every == 0);
+    return ended || (every > 0 && run->step % every == 0);
 }
 
 static int save_due(struct hold_run *run, bool stopping, struct hold_error *err) {
@@ -193,11 +148,31 @@ static int save_due(struct hold_run *run, bool stopping, struct hold_error *err)
     return HOLD_OK;
 }
 
+/* After a step: evaluate; at the end take the best weights, so that the last probe sees them. */
+static int look_back(struct hold_run *run, bool *ended, struct hold_error *err) {
+    bool enough = false;
+    int rc = hold_evaluation_step(run, &enough, err);
+    *ended = enough || run->step == run->steps;
+    if (rc == HOLD_OK && enough && run->step < run->steps) {
+        run->result.stopped_early = true;
+        hold_log(run->ctx, HOLD_INFO, "train",
+                 "step %lld of %lld: early stop, eval_loss %.4f; the best was %.4f at step %lld",
+                 (long long)run->step, (long long)run->steps, run->evaluated.last,
+                 run->evaluated.best, (long long)run->evaluated.best_step);
+    }
+    if (rc == HOLD_OK && *ended)
+        hold_evaluation_take_best(run);
+    if (rc == HOLD_OK && probe_due(run, *ended))
+        rc = probe(run, err);
+    return rc;
+}
+
 static int steps(struct hold_run *run, struct hold_error *err) {
     double begun = hold_clock_now();
     int64_t start = run->step;
+    bool ended = false;
     int rc = run->step == 0 ? probe(run, err) : HOLD_OK;
-    while (rc == HOLD_OK && run->step < run->steps) {
+    while (rc == HOLD_OK && !ended && run->step < run->steps) {
         double t0 = hold_clock_now(), norm = 0.0, rate = 0.0;
         rc = make_gradient(run, err);
         if (rc == HOLD_OK)
@@ -211,14 +186,14 @@ static int steps(struct hold_run *run, struct hold_error *err) {
         run->result.tokens += run->last.row_tokens;
         rc = report(run, norm, rate, now - t0, now - begun, start, err);
         run->step++;
-        if (rc == HOLD_OK && probe_due(run))
-            rc = probe(run, err);
+        if (rc == HOLD_OK)
+            rc = look_back(run, &ended, err);
         /* A probe that was interrupted costs its answers, not the step before it. */
-        bool cut = rc == HOLD_EINTERRUPTED && run->step < run->steps;
+        bool cut = rc == HOLD_EINTERRUPTED && !ended;
         if (cut)
             rc = HOLD_OK;
-        bool stopping = (cut || hold_stopped(run->ctx)) && run->step < run->steps;
-        if (rc == HOLD_OK)
+        bool stopping = (cut || hold_stopped(run->ctx)) && !ended;
+        if (rc == HOLD_OK && !ended)
             rc = save_due(run, stopping, err);
         if (rc == HOLD_OK && stopping)
             rc = hold_fail(err, HOLD_EINTERRUPTED, "stopped after step %lld of %lld%s",
@@ -226,6 +201,10 @@ static int steps(struct hold_run *run, struct hold_error *err) {
                            run->input->work_dir == NULL ? "" : "; saved");
     }
     run->result.steps = run->step;
+    run->result.evaluations = run->evaluated.n;
+    run->result.best_step = run->evaluated.best_step;
+    run->result.eval_loss = run->evaluated.last;
+    run->result.best_eval_loss = run->evaluated.best;
     run->result.seconds = hold_clock_now() - begun;
     return rc;
 }
@@ -243,7 +222,7 @@ static int open_metrics(struct hold_run *run, struct hold_error *err) {
     return rc;
 }
 
-static int prepare(struct hold_run *run, struct hold_error *err) {
+int hold_run_prepare(struct hold_run *run, struct hold_error *err) {
     const struct hold_train_input *in = run->input;
     int rc = HOLD_OK;
     /* References are of theta at the start, so they are made before a checkpoint is laid over it.
@@ -263,17 +242,21 @@ static int prepare(struct hold_run *run, struct hold_error *err) {
     return rc;
 }
 
+void hold_run_finish(struct hold_run *run) {
+    for (int i = 0; i < run->input->n_methods; i++)
+        if (run->input->methods[i].hooks->release != NULL)
+            run->input->methods[i].hooks->release(run, run->input->methods[i].state);
+}
+
 int hold_train(const struct hold_train_input *input, const struct hold_ctx *ctx,
                struct hold_train_result *result, struct hold_error *err) {
     struct hold_run run;
     int rc = hold_run_init(&run, input, ctx, err);
     if (rc == HOLD_OK)
-        rc = prepare(&run, err);
+        rc = hold_run_prepare(&run, err);
     if (rc == HOLD_OK)
         rc = steps(&run, err);
-    for (int i = 0; i < input->n_methods; i++)
-        if (input->methods[i].hooks->release != NULL)
-            input->methods[i].hooks->release(&run, input->methods[i].state);
+    hold_run_finish(&run);
     if (run.metrics != NULL && fflush(run.metrics) != 0 && rc == HOLD_OK)
         rc = hold_fail_errno(err, errno, "metrics.jsonl: writing failed");
     if (result != NULL)

@@ -135,6 +135,7 @@ static int run_part(struct work *w, int32_t part, struct hold_error *err) {
     int32_t n = w->first[part + 1] - w->first[part];
     const int32_t *order = w->order + w->first[part];
     int rc = HOLD_OK;
+    struct hold_arena_mark host = hold_arena_mark(&run->host);
     const struct hold_example **list = cut(w, n, sizeof *list, err, &rc);
     if (rc < 0)
         return rc;
@@ -142,7 +143,7 @@ static int run_part(struct work *w, int32_t part, struct hold_error *err) {
         list[i] = e->item[order[i]];
     struct hold_batch batch = {0};
     struct hold_planned planned = {0};
-    rc = hold_batch_build(&batch, list, n, run->layout, err);
+    rc = hold_batch_build_in(&batch, list, n, run->layout, &run->host, err);
     if (rc == HOLD_OK)
         rc = hold_model_plan(&batch, &run->host, &planned, err);
     int32_t *ordinal = NULL;
@@ -171,6 +172,7 @@ static int run_part(struct work *w, int32_t part, struct hold_error *err) {
             .n_examples = e->n,
             .err = err,
         };
+        t->recompute = run->config.gradient_checkpointing;
         struct hold_tapper tapper = hold_taps_tapper(&view);
         struct hold_node *hidden = hold_model_forward(
             run->model, t, &planned.tokens, tapper.sites != 0 ? &tapper : NULL, NULL, NULL);
@@ -184,7 +186,7 @@ static int run_part(struct work *w, int32_t part, struct hold_error *err) {
         hold_tape_reset(t, mark);
         w->result->computed_tokens += batch.n_tokens;
     }
-    hold_batch_release(&batch);
+    hold_arena_rewind(&run->host, host);
     return rc;
 }
 

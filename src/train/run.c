@@ -4,6 +4,8 @@
 
 #include "train/run.h"
 
+enum { HOST_CHUNK = 1 << 20 }; /* what a pass notes on the host: one chunk nearly always */
+
 static int new_vector(struct hold_run *run, struct hold_ptr *out, struct hold_error *err) {
     struct hold_device *d = run->model->device;
     int64_t bytes = run->model->n_flat * 4;
@@ -96,7 +98,7 @@ int hold_run_init(struct hold_run *run, const struct hold_train_input *input,
         return hold_fail(err, HOLD_EINTERNAL, "the model has nothing to train");
     hold_space_init(&run->space, run->model->device);
     hold_tape_init(&run->tape, run->model->device, &run->space);
-    hold_arena_init(&run->host, 0);
+    hold_arena_init(&run->host, HOST_CHUNK);
     hold_arena_init(&run->life, 0);
     run->layout = strcmp(run->config.layout, "rows") == 0 || run->config.lora_dropout > 0
                       ? HOLD_ROWS
@@ -112,6 +114,12 @@ int hold_run_init(struct hold_run *run, const struct hold_train_input *input,
         (struct hold_buffer){.name = "theta", .data = run->model->flat};
     for (int i = 0; rc == HOLD_OK && i < input->n_methods; i++)
         rc = add_method(run, input->methods[i].hooks, err);
+    if (rc == HOLD_OK)
+        rc = hold_evaluation_open(run, err);
+    if (rc == HOLD_OK && run->config.load_best_model_at_end) {
+        rc = add_buffer(run, "best", err);
+        run->best = run->n_buffers - 1;
+    }
     if (rc == HOLD_OK)
         rc = new_vector(run, &run->m, err);
     if (rc == HOLD_OK && strcmp(run->config.optim, "adamw") == 0)
@@ -130,6 +138,8 @@ void hold_run_release(struct hold_run *run) {
     for (int i = 0; i < run->n_buffers; i++)
         if (i != HOLD_THETA && !hold_ptr_null(run->buffers[i].data))
             d->k->release(d, run->buffers[i].data);
+    hold_free(run->rows.item);
+    hold_str_release(&run->line);
     struct hold_ptr own[] = {run->m, run->v, run->saved};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (!hold_ptr_null(own[i]))

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "train/train.h"
 
 enum { HOLD_MAX_STREAMS = 8, HOLD_MAX_BUFFERS = 16, HOLD_MAX_TERMS = 16 };
@@ -45,6 +46,13 @@ struct hold_terms {
     bool overflow;
 };
 
+/* Evaluation so far; all of it is in checkpoints. */
+struct hold_evaluated {
+    int64_t n, best_step;
+    int64_t since; /* evaluations since one that was better by more than the threshold */
+    double last, best;
+};
+
 struct hold_run {
     const struct hold_train_input *input;
     struct hold_train_config config;
@@ -66,7 +74,13 @@ struct hold_run {
     const struct hold_examples *chosen; /* of this step, NULL: not yet */
     struct hold_pass_result last;       /* sums over this step's passes on the chosen examples */
     bool have_last;
+    struct hold_evaluated evaluated;
+    int best;                  /* buffer of the best theta; -1: not kept */
+    struct hold_examples rows; /* of the evaluation set, a chunk at a time */
     FILE *metrics;
+    struct hold_str line; /* of metrics */
+    bool sizing;          /* a dry run: longest rows first, nothing is looked at */
+    int64_t host_bytes;   /* of references' caches, as far as the run fills them */
     struct hold_train_result result;
 };
 
@@ -76,6 +90,18 @@ int hold_run_init(struct hold_run *run, const struct hold_train_input *input,
 void hold_run_release(struct hold_run *run);
 /* The saved vector, made on first use. */
 int hold_run_saved(struct hold_run *run, struct hold_error *err);
+
+/* loop.c: what a run is made of, for the loop and for sizing. */
+int hold_run_prepare(struct hold_run *run, struct hold_error *err);
+int hold_run_one_step(struct hold_run *run, struct hold_error *err); /* gradient and optimizer */
+void hold_run_finish(struct hold_run *run); /* lets the methods release what they made */
+
+/* evaluate.c: rows and memory for evaluation; a run without it allocates nothing. */
+int hold_evaluation_open(struct hold_run *run, struct hold_error *err);
+/* After a step: take the loss when it is due.  *enough: patience is at its end. */
+int hold_evaluation_step(struct hold_run *run, bool *enough, struct hold_error *err);
+/* At the end: the best theta becomes the run's, when it was asked for. */
+void hold_evaluation_take_best(struct hold_run *run);
 
 /* stream.c */
 int hold_stream_index(const struct hold_run *run, const char *name);

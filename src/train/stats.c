@@ -1,5 +1,4 @@
 /* stats.c: passes outside the loop: means of activations, and the size of a step. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "train/run.h"
@@ -32,6 +31,11 @@ int hold_run_mean_blocks(struct hold_run *run, const char *stream, int64_t limit
     const struct hold_set *set = run->streams[i].set;
     int64_t n = limit > 0 && limit < set->n ? limit : set->n;
     int64_t cols = run->model->shape.d_model, layers = run->model->shape.n_layers, used = 0;
+    if (run->sizing) { /* no values there; streams only must differ */
+        for (int64_t c = 0; c < cols * layers; c++)
+            out[c] = i;
+        return HOLD_OK;
+    }
     void *row = NULL;
     int rc = hold_new(&row, (size_t)cols, sizeof(float), "a mean", err);
     memset(out, 0, (size_t)(cols * layers) * sizeof *out);
@@ -62,10 +66,21 @@ int hold_run_mean_blocks(struct hold_run *run, const char *stream, int64_t limit
     return rc;
 }
 
-static int longest_first(const void *a, const void *b) {
-    int32_t x = (*(const struct hold_example *const *)a)->n;
-    int32_t y = (*(const struct hold_example *const *)b)->n;
-    return x < y ? 1 : x > y ? -1 : 0;
+/* Two steps as they are (methods do what they declare), a plain pass over the main stream's longest
+ * rows (a method may choose others first) and one over the evaluation rows. */
+static int dry_steps(struct hold_run *run, struct hold_error *err) {
+    int rc = hold_run_prepare(run, err);
+    for (int i = 0; rc == HOLD_OK && i < 2; i++)
+        rc = hold_run_one_step(run, err);
+    struct hold_pass pass = {.buffer = HOLD_GRAD};
+    run->streams[hold_stream_index(run, "main")].position = 0;
+    if (rc == HOLD_OK)
+        rc = hold_run_next(run, NULL, &pass.examples, err);
+    if (rc == HOLD_OK)
+        rc = hold_run_pass(run, &pass, NULL, err);
+    bool enough = false;
+    run->step = run->steps;
+    return rc == HOLD_OK ? hold_evaluation_step(run, &enough, err) : rc;
 }
 
 int hold_train_size(const struct hold_train_input *input, int64_t *step_bytes,
@@ -74,45 +89,44 @@ int hold_train_size(const struct hold_train_input *input, int64_t *step_bytes,
     struct hold_model model = {0};
     struct hold_run run = {0};
     struct hold_train_input in = *input;
-    in.n_methods = 0;
-    in.work_dir = NULL;
     struct hold_ctx quiet = {.threads = 1};
+    in.work_dir = NULL;
     int rc = hold_dry_new(&dry, err);
     if (rc < 0)
         return rc;
     rc = hold_model_dry(&model, input->model, dry, err);
     in.model = &model;
-    const struct hold_example **items = NULL;
     if (rc == HOLD_OK) {
+        int64_t before = hold_device_bytes(dry, NULL), peak = 0, chunks = 0;
         rc = hold_run_init(&run, &in, &quiet, err);
-        const struct hold_set *set = rc == HOLD_OK ? run.streams[0].set : NULL;
-        void *p = NULL;
+        run.sizing = true;
         if (rc == HOLD_OK)
-            rc = hold_new(&p, (size_t)set->n, sizeof *items, "an estimate", err);
-        items = p;
-        for (int64_t i = 0; rc == HOLD_OK && i < set->n; i++)
-            items[i] = &set->example[i];
-        if (rc == HOLD_OK) {
-            qsort(items, (size_t)set->n, sizeof *items, longest_first);
-            /* The longest rows fill a micro-batch best; more rows make no larger one. */
-            run.layout = HOLD_ROWS;
-            int64_t batch = run.streams[0].batch;
-            struct hold_examples e = {
-                .stream = 0, .n = (int32_t)(set->n < batch ? set->n : batch), .item = items};
-            struct hold_pass pass = {.examples = &e, .buffer = HOLD_GRAD};
-            rc = hold_run_pass(&run, &pass, NULL, err);
-            *step_bytes = run.space.high;
-            int buffers = 3; /* gradient and moments */
-            for (int i = 0; i < input->n_methods; i++)
-                for (const char *const *b = input->methods[i].hooks->buffers;
-                     b != NULL && *b != NULL; b++)
-                    buffers++;
-            *vector_bytes = model.n_flat * 4 * (1 + buffers);
-        }
+            rc = dry_steps(&run, err);
+        for (int i = 0; i < run.space.n_chunks; i++)
+            chunks += run.space.bytes[i];
+        hold_device_bytes(dry, &peak);
+        *step_bytes = run.space.high;
+        *vector_bytes = peak - before - chunks + run.host_bytes;
+        hold_run_finish(&run);
         hold_run_release(&run);
     }
-    hold_free(items);
     hold_model_release(&model);
     hold_device_free(dry);
     return rc;
+}
+
+int hold_train_check_room(const char *what, const struct hold_train_config *c, int64_t step_bytes,
+                          int64_t vector_bytes, struct hold_error *err) {
+    int64_t room = hold_memory_room(), now = hold_current_memory();
+    if (room <= 0 || step_bytes <= room - vector_bytes)
+        return HOLD_OK;
+    const char *advice =
+        vector_bytes > room || vector_bytes > step_bytes ? "lower lora_r, or train with tuning lora"
+        : c->gradient_checkpointing
+            ? "lower micro_batch_tokens or max_length"
+            : "set gradient_checkpointing, or lower micro_batch_tokens or max_length";
+    return hold_fail(err, HOLD_ENOMEMORY,
+                     "%s needs about %.0f MB of memory, this process may use %.0f MB now; %s", what,
+                     (double)(now + step_bytes + vector_bytes) / 1e6, (double)(now + room) / 1e6,
+                     advice);
 }

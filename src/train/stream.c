@@ -1,4 +1,5 @@
 /* stream.c: endless streams of examples, reshuffled every epoch by their key. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/rng.h"
@@ -15,18 +16,28 @@ bool hold_run_has_stream(const struct hold_run *run, const char *stream) {
     return hold_stream_index(run, stream) >= 0;
 }
 
+static int longest_first(const void *a, const void *b, void *user) {
+    const struct hold_set *set = user;
+    int32_t x = set->example[*(const uint32_t *)a].n, y = set->example[*(const uint32_t *)b].n;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
 static void order(const struct hold_run *run, struct hold_stream *s) {
     if (s->ordered_epoch == s->epoch)
         return;
     uint32_t n = (uint32_t)s->set->n;
     for (uint32_t i = 0; i < n; i++)
         s->order[i] = i;
+    s->ordered_epoch = s->epoch;
+    if (run->sizing) {
+        qsort_r(s->order, n, sizeof *s->order, longest_first, (void *)(uintptr_t)s->set);
+        return;
+    }
     struct hold_rng rng;
     char purpose[64];
     snprintf(purpose, sizeof purpose, "order/%s", s->name);
     hold_rng_init(&rng, (uint64_t)run->config.seed, purpose, (uint64_t)s->epoch, 0);
     hold_rng_shuffle(&rng, s->order, n);
-    s->ordered_epoch = s->epoch;
 }
 
 int hold_run_next(struct hold_run *run, const char *stream, const struct hold_examples **out,

@@ -50,13 +50,27 @@ void hold_tap_store_free(struct hold_run *run, struct hold_tap_store *s) {
     hold_free(s);
 }
 
-static int make_room(struct hold_run *run, struct hold_tap_store *s, int64_t rows,
-                     struct hold_error *err) {
+/* The most rows a batch of the stream can have: its longest examples together. */
+static int64_t most_rows(const struct hold_stream *s) {
+    int64_t longest = 0, all = 0;
+    for (int64_t i = 0; i < s->set->n; i++) {
+        longest = s->set->example[i].n > longest ? s->set->example[i].n : longest;
+        all += s->set->example[i].n;
+    }
+    int64_t most = longest * s->batch;
+    return most < all ? most : all;
+}
+
+/* Room once for every batch: memory that no batch touches is never there. */
+static int make_room(struct hold_run *run, struct hold_tap_store *s,
+                     const struct hold_examples *examples, int64_t rows, struct hold_error *err) {
     struct hold_device *d = run->model->device;
     s->rows = rows;
     if (rows > s->cap) {
         drop_rows(run, s);
-        int64_t cap = rows + rows / 4;
+        int64_t most = most_rows(&run->streams[examples->stream]), cap = rows > most ? rows : most;
+        if (run->sizing)
+            cap = rows;
         for (int64_t l = 0; l < s->layers; l++) {
             int rc = d->k->alloc(d, cap * s->cols * 4, &s->layer[l], err);
             if (rc < 0)
@@ -81,12 +95,11 @@ double hold_tap_store_norm(struct hold_run *run, const struct hold_tap_store *s)
 int hold_tap_store_noise(struct hold_run *run, struct hold_tap_store *s, struct hold_error *err) {
     struct hold_device *d = run->model->device;
     double target = hold_tap_store_norm(run, s);
-    void *p = NULL;
     int64_t n = s->rows * s->cols;
-    int rc = hold_new(&p, (size_t)n, sizeof(float), "noise", err);
-    if (rc < 0)
-        return rc;
-    float *host = p;
+    hold_arena_rewind(&run->host, (struct hold_arena_mark){0}); /* no pass is under way */
+    float *host = hold_arena_alloc(&run->host, (size_t)n * sizeof *host);
+    if (host == NULL)
+        return hold_fail(err, HOLD_ENOMEMORY, "no memory for noise");
     for (int64_t l = 0; l < s->layers; l++) {
         struct hold_rng rng;
         hold_rng_init(&rng, (uint64_t)run->config.seed, "tap_noise", (uint64_t)run->step,
@@ -95,7 +108,6 @@ int hold_tap_store_noise(struct hold_run *run, struct hold_tap_store *s, struct 
             host[i] = (float)hold_rng_normal(&rng);
         d->k->write(d, s->layer[l], host, n * 4);
     }
-    hold_free(p);
     double norm = hold_tap_store_norm(run, s);
     float scale = norm > 0 ? (float)(target / norm) : 0.0f;
     for (int64_t l = 0; l < s->layers; l++)
@@ -115,7 +127,7 @@ int hold_taps_begin(struct hold_run *run, const struct hold_pass *pass, struct h
                 return hold_fail(err, HOLD_EINTERNAL, "a tap is added to another batch");
             continue;
         }
-        int rc = make_room(run, pass->taps[i].store, rows, err);
+        int rc = make_room(run, pass->taps[i].store, pass->examples, rows, err);
         if (rc < 0)
             return rc;
     }
@@ -214,23 +226,24 @@ static void add_projection(struct hold_part_view *v, struct hold_tape *t,
     *v->extra += coef * sum;
 }
 
+/* Before the forward pass: what is cut inside a block that is not recorded goes with it. */
+static void upload_rows(struct hold_part_view *v, struct hold_tape *t) {
+    int32_t *rows = hold_arena_alloc(&t->host, (size_t)v->batch->n_tokens * sizeof *rows);
+    if (rows == NULL) {
+        v->status = hold_fail(v->err, HOLD_ENOMEMORY, "no memory for a tap");
+        return;
+    }
+    for (int32_t i = 0; i < v->batch->n_examples; i++) {
+        const struct hold_segment *s = &v->batch->segments[v->batch->examples[i].segment];
+        for (int32_t k = 0; k < s->len; k++)
+            rows[s->first + k] = (int32_t)(v->offset[v->order[i]] + k);
+    }
+    v->store_rows = hold_tape_upload(t, rows, v->batch->n_tokens * (int64_t)sizeof(int32_t));
+}
+
 static struct hold_node *at_site(void *user, struct hold_tape *t, enum hold_site site, int layer,
                                  int kind, struct hold_node *node) {
     struct hold_part_view *v = user;
-    /* Without a backward pass each block's memory is used again, these rows' too. */
-    if ((hold_ptr_null(v->store_rows) || !t->recording) && v->pass->n_taps > 0) {
-        int32_t *rows = hold_arena_alloc(&t->host, (size_t)v->batch->n_tokens * sizeof *rows);
-        if (rows == NULL) {
-            v->status = hold_fail(v->err, HOLD_ENOMEMORY, "no memory for a tap");
-            return node;
-        }
-        for (int32_t i = 0; i < v->batch->n_examples; i++) {
-            const struct hold_segment *s = &v->batch->segments[v->batch->examples[i].segment];
-            for (int32_t k = 0; k < s->len; k++)
-                rows[s->first + k] = (int32_t)(v->offset[v->order[i]] + k);
-        }
-        v->store_rows = hold_tape_upload(t, rows, v->batch->n_tokens * (int64_t)sizeof(int32_t));
-    }
     for (int i = 0; i < v->pass->n_taps; i++)
         if (v->pass->taps[i].store->site == site)
             node = use_tap(v, t, &v->pass->taps[i], layer, node);
@@ -246,6 +259,8 @@ static struct hold_node *at_site(void *user, struct hold_tape *t, enum hold_site
 
 struct hold_tapper hold_taps_tapper(struct hold_part_view *v) {
     struct hold_tapper t = {.user = v, .at = at_site};
+    if (v->pass->n_taps > 0)
+        upload_rows(v, &v->run->tape);
     for (int i = 0; i < v->pass->n_taps; i++)
         t.sites |= 1u << v->pass->taps[i].store->site;
     if (v->pass->watch != NULL)

@@ -41,10 +41,21 @@ struct hold_train_config {
     int64_t seed;
     const char *layout; /* "tree", "rows" */
     int64_t micro_batch_tokens;
+    const char *eval_strategy; /* "no", "steps", "epoch" */
+    int64_t eval_steps;
+    bool load_best_model_at_end;
+    const char *metric_for_best_model; /* "eval_loss" */
+    int64_t early_stopping_patience;   /* 0: never */
+    double early_stopping_threshold;
+    bool gradient_checkpointing; /* blocks are made again in backward: same bytes, less memory */
     int64_t logging_steps, save_steps, probe_steps; /* 0: never (save: at the end only) */
 };
 /* The table behind CLI flags, recipe keys, manifest and specs. */
 extern const struct hold_option hold_train_options[];
+
+/* The options that a result depends on, for specs: without those that change no byte, and without
+ * those of evaluation where there is none.  The caller's reference; NULL when memory is out. */
+json_t *hold_train_identity(const struct hold_train_config *c);
 
 /* --- hooks: how a method differs; NULL means the plain behaviour --- */
 
@@ -106,8 +117,9 @@ struct hold_train_input {
     int n_streams;
     const struct hold_hooked *methods;
     int n_methods;
-    const char *work_dir; /* checkpoints and metrics.jsonl; NULL: none */
-    const char *spec;     /* identity of the run (a hash): a checkpoint of another is refused */
+    const struct hold_set *eval; /* rows whose loss eval_strategy asks for; NULL: none */
+    const char *work_dir;        /* checkpoints and metrics.jsonl; NULL: none */
+    const char *spec; /* identity of the run (a hash): a checkpoint of another is refused */
     /* Called at step 0, every probe_steps and at the end, between steps; may be NULL. */
     int (*probe)(void *user, struct hold_run *run, int64_t step, struct hold_error *err);
     void *probe_user;
@@ -116,6 +128,10 @@ struct hold_train_result {
     int64_t steps, tokens; /* tokens as the user counts them */
     double first_loss, last_loss, seconds;
     bool resumed;
+    /* With evaluation: */
+    int64_t evaluations, best_step;
+    double eval_loss, best_eval_loss; /* the last one, the lowest */
+    bool stopped_early, is_best;      /* is_best: theta is best_step's */
 };
 /* Run to the end (or to a stop: the step is finished, a checkpoint saved, EINTERRUPTED).  A
  * non-finite loss or gradient ends the run with EDIVERGED naming the step and its rows; the last
@@ -123,10 +139,15 @@ struct hold_train_result {
 int hold_train(const struct hold_train_input *input, const struct hold_ctx *ctx,
                struct hold_train_result *result, struct hold_error *err);
 
-/* Most bytes one step needs besides weights, and parameters' own vectors: by a dry run over the
- * longest micro-batch. */
+/* Most bytes one step needs, and what lives as long as the run (gradient, moments, methods'
+ * buffers, taps, references) beside the model with its trainables: by a dry run of the methods'
+ * own steps over the longest rows.  The methods' states are used: give copies. */
 int hold_train_size(const struct hold_train_input *input, int64_t *step_bytes,
                     int64_t *vector_bytes, struct hold_error *err);
+
+/* ENOMEMORY when so much more does not fit: what it needs, what there is, what to change. */
+int hold_train_check_room(const char *what, const struct hold_train_config *c, int64_t step_bytes,
+                          int64_t vector_bytes, struct hold_error *err);
 
 /* Steps that a configuration makes over n main rows. */
 int64_t hold_train_steps(const struct hold_train_config *c, int64_t n_rows);

@@ -329,6 +329,17 @@ static void shift_case(struct bench *b) {
     end(b, hold_shift(&b->tape, input(b, 4, 5), -0.8f, constant(b, 4, 5, 61)));
 }
 
+/* A piece that is made again: its input has another consumer, and it trains something. */
+static struct hold_node *again_make(const void *user, struct hold_tape *t, struct hold_node *x) {
+    return hold_add(t, x, hold_rmsnorm(t, x, user, 1e-3f));
+}
+static void again_case(struct bench *b) {
+    struct hold_node *x = input(b, 3, 6);
+    const struct hold_param *gain = trained(b, 1, 6);
+    struct hold_node *y = hold_again(&b->tape, x, 3, again_make, gain);
+    end(b, hold_add(&b->tape, hold_again(&b->tape, y, 3, again_make, gain), x));
+}
+
 enum { VOCAB = 9, WIDTH = 4 };
 static void cross_entropy_of(struct bench *b, struct hold_node *x, const struct hold_param *head) {
     static const int32_t FIRST[] = {0, 2, 2, 5, 6}, TARGET[] = {1, 8, 0, 3, 3, 4};
@@ -412,6 +423,7 @@ static const struct tape_case CASES[][MAX_CASES] = {
     [HOLD_OP_SWIGLU] = {{"swiglu", swiglu_case}},
     [HOLD_OP_GEGLU] = {{"geglu", geglu_case}},
     [HOLD_OP_ADD] = {{"add", add_two}, {"add, same", add_same}, {"add, shared", add_shared}},
+    [HOLD_OP_AGAIN] = {{"made again", again_case}},
     [HOLD_OP_SHIFT] = {{"shift", shift_case}},
     [HOLD_OP_SCALE] = {{"scale", scale_case}, {"scale, added", scale_added}},
     [HOLD_OP_LOSS] = {{"cross entropy, trained head", cross_entropy_trained},

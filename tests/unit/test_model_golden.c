@@ -183,6 +183,16 @@ static void test_adapter(void **state) {
     load_adapter(&back);
     assert_refused(hold_model_set_lora(&t.model, &back, &err), HOLD_EFORMAT, &err,
                    "of rank 4, expected 24x24 of rank 3");
+    /* Of the same rank, but with modules that are not trained here, or another alpha. */
+    hold_model_drop_lora(&t.model);
+    c.r = back.r;
+    c.alpha = back.alpha;
+    assert_ok(hold_model_add_lora(&t.model, &c, &err), &err);
+    assert_refused(hold_model_set_lora(&t.model, &back, &err), HOLD_EFORMAT, &err,
+                   "is not among the lora_target_modules");
+    back.alpha *= 2;
+    assert_refused(hold_model_set_lora(&t.model, &back, &err), HOLD_EFORMAT, &err,
+                   "adapter: lora_alpha is 16, the training's is 8");
     hold_adapter_release(&back);
     hold_model_drop_lora(&t.model);
     c.target_modules = "q_proj,dwn_proj";

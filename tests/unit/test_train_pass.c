@@ -11,6 +11,7 @@ static const uint64_t SEED = 21;
 struct kind {
     const char *name, *tuning;
     bool kl, projection, taps, proximal;
+    float dropout;
 };
 static const struct kind KINDS[] = {
     {.name = "plain", .tuning = "lora"},
@@ -74,14 +75,19 @@ static void fill_taps(struct bed *b) {
     assert_true(hold_tap_store_norm(&b->bare.run, b->mlp) > 0);
 }
 
-static void bed_open(struct bed *b, const struct kind *kind, const char *layout, int64_t micro) {
+static void bed_make(struct bed *b, const struct kind *kind, const char *layout, int64_t micro,
+                     bool recompute) {
     struct hold_error err = {0};
     *b = (struct bed){.kind = kind};
     tiny_open(&b->tiny, kind->tuning, 1);
+    for (int64_t l = 0; l < b->tiny.model.shape.n_layers; l++)
+        for (int k = 0; k < HOLD_LINEAR_KINDS; k++)
+            b->tiny.model.layers[l].linear[k].dropout = kind->dropout;
     random_rows(&b->set, ROWS, SEED);
     struct hold_train_config c = plain_config();
     c.layout = layout;
     c.micro_batch_tokens = micro;
+    c.gradient_checkpointing = recompute;
     bare_open(&b->bare, &b->tiny, &b->set, &c);
     hold_run_release(&b->bare.run); /* once more, now with a method that has a buffer */
     b->method = (struct hold_hooked){&HOLDER, NULL};
@@ -103,6 +109,10 @@ static void bed_open(struct bed *b, const struct kind *kind, const char *layout,
     move_theta(b, 0.05, 5);
     if (kind->taps)
         fill_taps(b);
+}
+
+static void bed_open(struct bed *b, const struct kind *kind, const char *layout, int64_t micro) {
+    bed_make(b, kind, layout, micro, false);
 }
 
 static void bed_close(struct bed *b) {
@@ -211,6 +221,55 @@ static void test_tree_refuses(void **state) {
     assert_refused(hold_run_pass(&b.bare.run, &pass, NULL, &err), HOLD_EINTERNAL, &err,
                    "taps are true for layout rows only");
     bed_close(&b);
+}
+
+/* --- blocks made again --- */
+
+static const struct kind DROPOUT = {.name = "dropout", .tuning = "lora", .dropout = 0.3f};
+
+/* With recompute the loss and the gradient are the same bytes, and a step holds less at once. */
+static void expect_recomputed(const struct kind *kind, const char *layout, int64_t micro) {
+    float *g[2];
+    double loss[2];
+    int64_t high[2];
+    for (int i = 0; i < 2; i++) {
+        struct bed b;
+        bed_make(&b, kind, layout, micro, i == 1);
+        b.bare.run.space.high = 0; /* the taps' own pass was before */
+        loss[i] = pass_loss(&b, true);
+        high[i] = b.bare.run.space.high;
+        g[i] = read_flat(&b.tiny, b.bare.run.buffers[HOLD_GRAD].data);
+        bed_close(&b);
+    }
+    size_t bytes = (size_t)n_flat(kind) * sizeof(float);
+    if (memcmp(g[0], g[1], bytes) != 0 || memcmp(loss, loss + 1, sizeof *loss) != 0)
+        fail_msg("%s, %s: recompute changes the gradient by %.1e", kind->name, layout,
+                 relative_error(g[1], g[0], n_flat(kind)));
+    if (high[1] >= high[0])
+        fail_msg("%s, %s: %lld bytes with recompute, %lld without", kind->name, layout,
+                 (long long)high[1], (long long)high[0]);
+    free(g[0]);
+    free(g[1]);
+}
+
+static void test_recompute(void **state) {
+    (void)state;
+    for (int64_t i = 0; i < COUNT(KINDS); i++)
+        expect_recomputed(&KINDS[i], "rows", 100000);
+    expect_recomputed(&DROPOUT, "rows", 100000);
+    expect_recomputed(&KINDS[0], "rows", 16);
+    expect_recomputed(&KINDS[2], "tree", 100000);
+}
+
+/* Dropout drops in a rehearsed block too: without it the bytes above would be equal for nothing. */
+static void test_dropout_drops(void **state) {
+    (void)state;
+    double with, without;
+    float *a = gradient(&DROPOUT, "rows", 100000, &with);
+    float *b = gradient(&KINDS[0], "rows", 100000, &without);
+    assert_true(fabs(with - without) > 1e-4);
+    free(a);
+    free(b);
 }
 
 /* Along a random direction the gradient is the slope of the loss, whatever terms there are. */
@@ -488,6 +547,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_micro_batches),
         cmocka_unit_test(test_tree),
+        cmocka_unit_test(test_recompute),
+        cmocka_unit_test(test_dropout_drops),
         cmocka_unit_test(test_tree_shares),
         cmocka_unit_test(test_tree_refuses),
         cmocka_unit_test(test_slope),

@@ -101,6 +101,9 @@ void hold_cpu_protect(struct hold_cpu *cpu, bool open) {
 void *hold_cpu_scratch(struct hold_device *d, int which, int64_t bytes) {
     struct hold_cpu_scratch *s = hold_cpu(d)->scratch + which;
     if (bytes > s->bytes || !s->raw) {
+        /* A little more than asked for, so that batches that differ a little find it there. */
+        const int64_t least = 1 << 16;
+        bytes = bytes > least ? bytes + bytes / 8 : least;
         hold_free(s->raw);
         hold_device_count(d, -s->bytes);
         s->bytes = 0;

@@ -1,0 +1,56 @@
+#!/bin/sh
+# evaluate.sh: a training that evaluates: its log, early stop, best weights, warnings, recompute.
+. "$(dirname "$0")/common.sh"
+
+i=0
+while [ $i -lt 24 ]; do
+    printf '{"prompt":"the fox %s","completion":"sleeps in the sun %s"}\n' $i $i
+    i=$((i + 1))
+done >all.jsonl
+head -n 16 all.jsonl >rows.jsonl
+tail -n 8 all.jsonl >held.jsonl
+common='--data rows.jsonl --max-steps 40 --threads 1 --learning-rate 0.05'
+watched="$common --eval-data held.jsonl --eval-strategy steps --eval-steps 4"
+
+# Rows without a strategy, a strategy without rows, and what needs both.
+expect 2 holdfast train $common --eval-data held.jsonl -o none
+says "--eval-data needs --eval-strategy"
+expect 2 holdfast train $common --eval-strategy steps -o none
+says "--eval-strategy steps needs --eval-data"
+expect 2 holdfast train $common --load-best-model-at-end -o none
+says "load_best_model_at_end needs eval_strategy"
+expect 2 holdfast train $common --early-stopping-patience 2 -o none
+says "early_stopping_patience needs eval_strategy"
+
+# Looking changes nothing; recompute changes nothing; every evaluation is in the log.
+expect 0 holdfast train $common -o plain
+expect 0 holdfast train $watched -o watched
+expect 0 holdfast train $common --gradient-checkpointing -o again
+for other in watched again; do
+    cmp -s plain/adapter_model.safetensors $other/adapter_model.safetensors ||
+        fail "$other differs from plain"
+done
+[ "$(grep -c '"name":"eval/loss"' watched/metrics.jsonl)" -eq 10 ] || fail "expected 10 evaluations"
+grep -q '"step":40,"name":"eval/loss"' watched/metrics.jsonl || fail "none at the end"
+
+# The best weights are those of the best step, and the patience ends the training.
+expect 0 holdfast train $watched --early-stopping-patience 2 --load-best-model-at-end -o early
+says "early stop"
+says "its weights are the result"
+best=$(sed -n 's/.*the lowest [0-9.]* at step \([0-9]*\).*/\1/p' "$scratch/err")
+last=$(sed -n 's/.*] *\([0-9]*\) steps, loss.*/\1/p; s/^\([0-9]*\) steps, loss.*/\1/p' "$scratch/err")
+[ -n "$best" ] && [ "$last" -lt 40 ] || fail "no early stop: best '$best', last '$last'"
+[ "$last" -eq $((best + 8)) ] || fail "stopped at $last, the best was $best, patience is 2 times 4"
+expect 0 holdfast loss --data held.jsonl --adapter early --json
+lowest=$(sed -n 's/.*"name":"eval\/loss","value":\([0-9.]*\).*/\1/p' early/metrics.jsonl |
+    sort -n | head -n 1)
+found=$(sed -n 's/.*"loss": *\([0-9.]*\).*/\1/p' "$scratch/out" | head -n 1)
+awk -v a="$lowest" -v b="$found" 'BEGIN {exit !(a > 0 && (a - b)^2 < 1e-8)}' ||
+    fail "the result's loss is '$found', the lowest seen '$lowest'"
+
+# Rows that are trained on are told.
+cat held.jsonl rows.jsonl | head -n 10 >leak.jsonl
+expect 0 holdfast train --data rows.jsonl --max-steps 2 --threads 1 --eval-data leak.jsonl --eval-strategy epoch -o leak
+says "2 of 10 rows are training rows too, the first is row 9"
+
+finish
