@@ -1,5 +1,5 @@
 # The front door: every target is one command of its own.
-.PHONY: all help demo test lint asan bench clean
+.PHONY: all help demo test lint asan bench fuzz mutants clean
 
 all: ## build a release: build/release/holdfast
 	cmake --preset release && cmake --build --preset release
@@ -18,6 +18,12 @@ lint: ## clang-tidy over src/
 
 asan: ## build with address and undefined-behaviour sanitizers
 	cmake --preset sanitize && cmake --build --preset sanitize
+
+fuzz: ## run every fuzz target for a minute (clang)
+	tests/fuzz/run $(SECONDS)
+
+mutants: ## remove each check in turn and demand that its test fails
+	tests/mutants/run
 
 bench: ## measure training against the machine's peak and against PyTorch
 	bench/run

@@ -108,8 +108,13 @@ int hold_cli_check_new_dir(const char *dir, struct hold_error *err) {
     if (!hold_is_dir(dir))
         return hold_fail(err, HOLD_EUSAGE, "%s: exists and is not a folder", dir);
     int rc = hold_dir_list(dir, &names, &n, err);
+    /* A training that died before its first mark leaves a lock, and
+     * at most a temporary file. */
+    bool used = false;
+    for (size_t i = 0; i < n; i++)
+        used = used || (strcmp(names[i], ".lock") != 0 && !hold_starts(names[i], ".tmp-"));
     hold_names_free(names, n);
-    if (rc == HOLD_OK && n > 0)
+    if (rc == HOLD_OK && used)
         rc = hold_fail(err, HOLD_EUSAGE, "%s: exists and is not empty", dir);
     return rc;
 }

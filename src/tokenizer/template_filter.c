@@ -466,8 +466,10 @@ static int choose(struct hold_jinja *r, const struct hold_value *self, const str
         }
         skip++;
     }
-    rest.items += rest.n > 0 ? skip : 0;
-    rest.n -= rest.n > 0 ? skip : 0;
+    if (rest.n > 0) {
+        rest.items += skip;
+        rest.n -= skip;
+    }
     rc = rc == HOLD_OK ? hold_value_list(r, HOLD_VALUE_LIST, items.n, out) : rc;
     for (size_t i = 0; rc == HOLD_OK && i < items.n; i++) {
         struct hold_value v = items.items[i], yes;

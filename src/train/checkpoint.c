@@ -372,12 +372,37 @@ static int load_one(struct hold_run *run, const char *dir, struct hold_error *er
     return rc;
 }
 
+/* What a run that died left half done: folders of saves and temporary files of our writer.  The
+ * caller holds the folder's lock, so nobody is writing them. */
+static int drop_leftovers(const char *dir, struct hold_error *err) {
+    enum { TEMP_NAME = 5 + 16 }; /* ".tmp-" and the number of base/file.c */
+    char **names = NULL;
+    size_t n = 0;
+    int rc = hold_dir_list(dir, &names, &n, err);
+    struct hold_str path = HOLD_STR_INIT;
+    for (size_t i = 0; rc == HOLD_OK && i < n; i++) {
+        const char *name = names[i];
+        size_t digits = hold_starts(name, ".tmp-") ? strspn(name + 5, "0123456789abcdef") : 0;
+        bool temp = digits == TEMP_NAME - 5 && name[TEMP_NAME] == '\0';
+        if (!temp &&
+            !(hold_starts(name, "saving-") && name[7 + strspn(name + 7, "0123456789")] == '\0'))
+            continue;
+        hold_path_join(&path, dir, name);
+        rc = hold_remove_tree(hold_str_text(&path), err);
+    }
+    hold_str_release(&path);
+    hold_names_free(names, n);
+    return rc;
+}
+
 int hold_checkpoint_load(struct hold_run *run, bool *found, struct hold_error *err) {
     *found = false;
     const char *dir = run->input->work_dir;
     char **names = NULL;
     size_t n = 0;
     int rc = hold_mkdirs(dir, err);
+    if (rc == HOLD_OK)
+        rc = drop_leftovers(dir, err);
     if (rc == HOLD_OK)
         rc = list_checkpoints(dir, &names, &n, err);
     struct hold_str path = HOLD_STR_INIT;

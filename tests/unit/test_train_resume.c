@@ -311,9 +311,16 @@ static void test_stopped(void **state) {
     assert_refused(train(&cut), HOLD_EINTERRUPTED, &cut.err, "stopped after step 3 of 7; saved");
     assert_true(hold_is_dir("cut/checkpoint-3"));
     trial_close(&cut);
+    /* What a death left half done goes when the run goes on; what is not ours stays. */
+    assert_ok(hold_mkdirs("cut/saving-99/inside", &cut.err), &cut.err);
+    assert_ok(hold_mkdirs("cut/saving-mine", &cut.err), &cut.err);
+    assert_ok(hold_file_write_atomic("cut/.tmp-0123456789abcdef", "x", 1, &cut.err), &cut.err);
+    assert_ok(hold_file_write_atomic("cut/.tmp-mine", "x", 1, &cut.err), &cut.err);
     cut.w.stop_after = 0;
     cut.w.stop = 0;
     assert_ok(train(&cut), &cut.err);
+    assert_false(hold_exists("cut/saving-99") || hold_exists("cut/.tmp-0123456789abcdef"));
+    assert_true(hold_exists("cut/saving-mine") && hold_exists("cut/.tmp-mine"));
     assert_true(cut.result.resumed);
     assert_true(same(&whole, &cut));
     trial_close(&whole);

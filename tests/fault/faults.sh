@@ -1,0 +1,78 @@
+#!/bin/sh
+# faults.sh: each file system call in turn fails or is cut short: in loaders, data, a training with
+# its checkpoints and adapter, the writing of a model.  Required: success, or a clean error; never a
+# signal, a sanitizer's report, a half file under its final name, or a lost checkpoint.
+#   PROGRAM ROOT TRACE [STEP]    every STEP-th call only (1)
+trace=$3
+step=${4:-1}
+. "$(dirname "$0")/../cli/common.sh"
+
+printf '{"prompt":"a fox","completion":"sleeps"}\n{"prompt":"a b","completion":"c"}\n' >rows.jsonl
+printf 'prompt,completion\na,b\nc,d\n' >rows.csv
+cp rows.jsonl rows.saved
+
+# clean RESULT WHAT: an exit status of our table, and on failure a message.
+clean() {
+    case $1 in
+    0) ;;
+    1 | 2) grep -q '^holdfast: .' "$scratch/err" || fail "$2: failed without a message" ;;
+    *) fail "$2: exit $1: $(tail -c 300 "$scratch/err")" ;;
+    esac
+    ! grep -qE 'Sanitizer|runtime error' "$scratch/err" || fail "$2: $(head -c 400 "$scratch/err")"
+}
+
+# sweep NAME FROM CHECK KINDS ARGUMENTS...: every call from FROM on, under each kind.
+sweep() {
+    name=$1 from=$2 check=$3 kinds=$4
+    shift 4
+    rm -rf made
+    "$trace" count 0 "$from" "$program" "$@" >"$scratch/out" 2>"$scratch/err"
+    got=$?
+    [ $got -eq 77 ] && exit 77
+    [ $got -eq 0 ] || fail "$name: $got without a fault: $(head -c 300 "$scratch/err")"
+    calls=$(sed -n 's/^calls: //p' "$scratch/err")
+    [ "${calls:-0}" -gt 3 ] || fail "$name: only '$calls' calls were seen"
+    $check "$name without a fault" 0
+    for kind in $kinds; do
+        n=1
+        while [ $n -le "${calls:-0}" ]; do
+            rm -rf made
+            "$trace" $kind $n "$from" "$program" "$@" >"$scratch/out" 2>"$scratch/err"
+            got=$?
+            clean $got "$name: $kind at call $n"
+            $check "$name: $kind at call $n" $got
+            n=$((n + step))
+        done
+    done
+}
+
+nothing() { :; }
+
+# A training that failed goes on to the same adapter; one that did not has it already.
+trained() {
+    [ -f kept ] || cp made/adapter_model.safetensors kept
+    if [ -e made/adapter_config.json ]; then
+        cmp -s made/adapter_model.safetensors kept || fail "$1: a half or another adapter"
+    fi
+    [ "$2" -eq 0 ] && [ -f made/adapter_config.json ] && return
+    holdfast $plan -o made >"$scratch/out" 2>"$scratch/err" || fail "$1: does not go on"
+    cmp -s made/adapter_model.safetensors kept || fail "$1: goes on to other weights"
+}
+
+# A model folder is whole or not there.
+written() {
+    [ -e made ] || return
+    [ -f made/config.json ] || return
+    holdfast model verify made >/dev/null 2>"$scratch/verify" ||
+        fail "$1: a half model: $(cat "$scratch/verify")"
+}
+
+all='eio enospc eintr short'
+sweep jsonl rows.jsonl nothing "$all" loss --data rows.jsonl --threads 1
+sweep csv rows.csv nothing "$all" data check rows.csv
+sweep folder smollm2 nothing "eio short" loss --data rows.jsonl --threads 1
+plan='train --data rows.jsonl --max-steps 2 --save-steps 1 --threads 1'
+sweep train made trained "eio enospc short" $plan -o made
+sweep init made written "eio enospc short" model init "$root/data/tiny/tokenizer" --seed 1 -o made
+cmp -s rows.jsonl rows.saved || fail "the data have changed"
+finish
