@@ -9,7 +9,7 @@
 enum { DEFAULT_BATCH = 64 };
 
 const char *hold_finish_name(enum hold_finish f) {
-    static const char *const NAMES[] = {"stop", "length", "interrupted"};
+    static const char *const NAMES[] = {"stop", "length", "interrupted", "decided"};
     return NAMES[f];
 }
 
