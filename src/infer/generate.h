@@ -18,7 +18,7 @@ struct hold_generate_options {
     double top_p;       /* 0 or 1: off; otherwise the fewest best tokens of at least this share */
     int64_t top_k;      /* 0: off; taken before top_p */
     uint64_t seed;      /* keyed by (seed, row, position): independent of batch neighbours */
-    int64_t batch;      /* rows decoded together; 0: 64; fewer when the cache would not fit */
+    int64_t batch;      /* rows decoded together; 0: 128; fewer when the cache would not fit */
     const char *const *stop; /* strings (UTF-8), or NULL; the text ends before the first found */
     int n_stop;
     int64_t n; /* samples a row; 0: 1 (for temperature > 0) */
