@@ -20,4 +20,6 @@ fi
 "$dir/bin/pip" install --quiet torch --index-url https://download.pytorch.org/whl/cpu >&2 ||
     "$dir/bin/pip" install --quiet torch >&2
 "$dir/bin/pip" install --quiet transformers peft gguf accelerate >&2
+# llama.cpp is compiled from its sources for this machine: some minutes.
+CMAKE_ARGS=-DGGML_NATIVE=ON "$dir/bin/pip" install --quiet --no-binary llama-cpp-python llama-cpp-python >&2
 echo "$dir"

@@ -18,6 +18,7 @@
 struct options {
     const char *model, *adapter, *suite, *output, *name, *max, *min;
     int64_t limit, max_tokens;
+    const char *early_stop;
     bool with_text;
 };
 static const struct hold_option options[] = {
@@ -30,6 +31,8 @@ static const struct hold_option options[] = {
     HOLD_TEXT(T, name, "", NULL, "what the rows call this model; empty: --adapter or MODEL"),
     HOLD_INT(T, limit, 0, 0, 1000000, "first rows of each suite only; 0: all"),
     HOLD_INT(T, max_tokens, 0, 0, 4096, "new tokens an answer; 0: each suite's own"),
+    HOLD_TEXT(T, early_stop, "off", "off|on|check",
+              "end answers where their verdict is decided; check: list verdicts that this changes"),
     HOLD_BOOL(T, with_text, false, "answers in rows.jsonl too"),
     HOLD_CLI_LIMITS(T),
     {0},
@@ -65,8 +68,8 @@ struct work {
     struct hold_model model;
     struct hold_recipe judging; /* only its task labels are used */
     json_t *labels;
-    json_t *scores, *verdicts;
-    struct hold_str lines; /* rows.jsonl */
+    json_t *scores, *verdicts, *changed; /* changed: verdicts that early stopping makes others */
+    struct hold_str lines;               /* rows.jsonl */
     int64_t n_judged, n_unscored;
 };
 
@@ -185,24 +188,28 @@ static int add_row(struct work *w, int s, int64_t i, const char *verdict, const 
     return rc;
 }
 
-static int judge_row(struct work *w, int s, int64_t i, const char *answer, json_t *counts,
-                     struct hold_error *err) {
+static const char *verdict_of(const struct work *w, int s, int64_t i, const char *answer,
+                              char judge[HOLD_JUDGE_TEXT], const char **reason) {
     const struct hold_row *row = &w->rows[s].row[i];
     const struct hold_eval_set set = {.score = SUITES[s].score};
-    const char *reason = SUITES[s].score, *verdict;
+    if (!SUITES[s].task)
+        return hold_verdict_name(hold_lab_judge(&w->judging, &set, row, answer, judge, reason));
+    bool key = strcmp(set.score, "key") == 0;
+    const char *want = json_string_value(json_object_get(row->data, key ? "answer" : "label"));
+    bool right =
+        want != NULL && (key ? hold_score_key(answer, want) : hold_score_label(answer, want));
+    snprintf(judge, HOLD_JUDGE_TEXT, "%s", set.score);
+    return right ? "right" : "wrong";
+}
+
+static int judge_row(struct work *w, int s, int64_t i, const char *answer, json_t *counts,
+                     struct hold_error *err) {
     char judge[HOLD_JUDGE_TEXT];
-    if (SUITES[s].task) {
-        bool key = strcmp(set.score, "key") == 0;
-        const char *want = json_string_value(json_object_get(row->data, key ? "answer" : "label"));
-        bool right =
-            want != NULL && (key ? hold_score_key(answer, want) : hold_score_label(answer, want));
-        verdict = right ? "right" : "wrong";
-        snprintf(judge, sizeof judge, "%s", set.score);
-    } else {
-        enum hold_verdict v = hold_lab_judge(&w->judging, &set, row, answer, judge, &reason);
-        verdict = hold_verdict_name(v);
+    const char *reason = SUITES[s].score;
+    const char *verdict = verdict_of(w, s, i, answer, judge, &reason);
+    if (!SUITES[s].task) {
         w->n_judged++;
-        w->n_unscored += v == HOLD_UNSCORED;
+        w->n_unscored += strcmp(verdict, hold_verdict_name(HOLD_UNSCORED)) == 0;
     }
     json_int_t n = json_integer_value(json_object_get(counts, verdict));
     if (json_object_set_new(counts, verdict, json_integer(n + 1)) != 0)
@@ -210,17 +217,58 @@ static int judge_row(struct work *w, int s, int64_t i, const char *answer, json_
     return add_row(w, s, i, verdict, judge, reason, answer, err);
 }
 
+/* Answers again, ended early, beside the full ones: whose verdicts differ? */
+static int check_early(struct work *w, int s, int64_t most, const struct hold_generated *full,
+                       struct hold_error *err) {
+    struct hold_eval_set set = {.score = SUITES[s].score, .early_stop = true};
+    struct hold_generated *g = NULL;
+    const struct hold_rows *rows = &w->rows[s];
+    int64_t tokens[2] = {0};
+    json_t *list = json_array();
+    int rc = list == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for verdicts")
+                          : hold_lab_set_answers(&w->model, &w->judging, &set, rows, most,
+                                                 &w->cli->ctx, &g, err);
+    for (int64_t i = 0; rc == HOLD_OK && i < rows->n; i++) {
+        char judge[HOLD_JUDGE_TEXT];
+        const char *reason, *a = verdict_of(w, s, i, full[i].text, judge, &reason),
+                            *b = verdict_of(w, s, i, g[i].text, judge, &reason);
+        tokens[0] += full[i].n_ids;
+        tokens[1] += g[i].n_ids;
+        if (strcmp(a, b) != 0 &&
+            json_array_append_new(list, json_pack("{s:I, s:s, s:s, s:s}", "index", (json_int_t)i,
+                                                  "id", rows->row[i].id, "full", a, "early", b)) !=
+                0)
+            rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for verdicts");
+    }
+    json_t *o = rc < 0 ? NULL
+                       : json_pack("{s:I, s:I, s:I, s:O}", "rows", (json_int_t)rows->n, "tokens",
+                                   (json_int_t)tokens[0], "early_tokens", (json_int_t)tokens[1],
+                                   "changed", list);
+    if (rc == HOLD_OK && json_object_set_new(w->changed, SUITES[s].name, o) != 0)
+        rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for verdicts");
+    if (g != NULL)
+        hold_generated_free(g, rows->n);
+    hold_free(g);
+    json_decref(list);
+    return rc;
+}
+
 static int answer_suite(struct work *w, int s, struct hold_error *err) {
+    struct hold_eval_set set = {.score = SUITES[s].score,
+                                .early_stop = strcmp(w->o->early_stop, "on") == 0};
     struct hold_generated *g = NULL;
     const struct hold_rows *rows = &w->rows[s];
     int64_t most = w->o->max_tokens > 0 ? w->o->max_tokens : SUITES[s].max_tokens;
     json_t *counts = json_object();
     int rc = counts == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for verdicts")
-                            : hold_lab_answers(&w->model, rows, most, &w->cli->ctx, &g, err);
+                            : hold_lab_set_answers(&w->model, &w->judging, &set, rows, most,
+                                                   &w->cli->ctx, &g, err);
     for (int64_t i = 0; rc == HOLD_OK && i < rows->n; i++)
         rc = judge_row(w, s, i, g[i].text, counts, err);
     if (rc == HOLD_OK)
         rc = score_suite(w, s, counts, err);
+    if (rc == HOLD_OK && strcmp(w->o->early_stop, "check") == 0)
+        rc = check_early(w, s, most, g, err);
     if (rc == HOLD_OK && json_object_set(w->verdicts, SUITES[s].name, counts) != 0)
         rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for verdicts");
     if (g != NULL)
@@ -287,6 +335,35 @@ static int print_scores(const json_t *scores, struct hold_error *err) {
     return hold_table_print(&t, err);
 }
 
+/* Each verdict that ending early changes, after what it saves. */
+static int print_changed(const json_t *changed, struct hold_error *err) {
+    struct hold_table t = {.cols = 4};
+    static const char *const HEAD[] = {"early stop", "tokens", "of", "verdicts changed"};
+    const char *name;
+    json_t *v, *row;
+    size_t i;
+    if (json_object_size(changed) == 0)
+        return HOLD_OK;
+    for (int c = 0; c < 4; c++)
+        hold_table_cell(&t, "%s", HEAD[c]);
+    json_object_foreach((json_t *)changed, name, v) {
+        const json_t *list = json_object_get(v, "changed");
+        hold_table_cell(&t, "%s", name);
+        hold_table_cell(&t, "%lld",
+                        (long long)json_integer_value(json_object_get(v, "early_tokens")));
+        hold_table_cell(&t, "%lld", (long long)json_integer_value(json_object_get(v, "tokens")));
+        hold_table_cell(&t, "%zu of %lld", json_array_size(list),
+                        (long long)json_integer_value(json_object_get(v, "rows")));
+        json_array_foreach(list, i, row) {
+            hold_table_cell(&t, "  %s", json_string_value(json_object_get(row, "id")));
+            hold_table_cell(&t, "%s", json_string_value(json_object_get(row, "early")));
+            hold_table_cell(&t, "%s", json_string_value(json_object_get(row, "full")));
+            hold_table_cell(&t, "%s", "");
+        }
+    }
+    return hold_table_print(&t, err);
+}
+
 static int write_out(struct work *w, const json_t *result, struct hold_error *err) {
     struct hold_str path = HOLD_STR_INIT;
     int rc = hold_mkdirs(w->o->output, err);
@@ -308,12 +385,20 @@ static int show(struct work *w, struct hold_error *err) {
         json_pack("{s:i, s:s, s:s, s:s, s:i, s:O, s:O}", "schema", 1, "model", w->model.path,
                   "content_id", w->model.content_id, "adapter", w->o->adapter, "judge",
                   hold_judge_version, "scores", w->scores, "verdicts", w->verdicts);
-    int rc = result == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a result") : HOLD_OK;
+    int rc =
+        result == NULL ||
+                json_object_set_new(result, "early_stop", json_string(w->o->early_stop)) != 0 ||
+                (json_object_size(w->changed) > 0 &&
+                 json_object_set(result, "early_stop_check", w->changed) != 0)
+            ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a result")
+            : HOLD_OK;
     if (rc == HOLD_OK && w->o->output[0] != '\0')
         rc = write_out(w, result, err);
     if (rc == HOLD_OK)
         rc = w->cli->common.json ? hold_cli_print_json(json_incref(result), err)
                                  : print_scores(w->scores, err);
+    if (rc == HOLD_OK && !w->cli->common.json)
+        rc = print_changed(w->changed, err);
     json_decref(result);
     return rc;
 }
@@ -345,7 +430,8 @@ static int prepare(struct work *w, struct hold_error *err) {
         rc = read_labels(w, err);
     w->scores = json_object();
     w->verdicts = json_object();
-    if (rc == HOLD_OK && (w->scores == NULL || w->verdicts == NULL))
+    w->changed = json_object();
+    if (rc == HOLD_OK && (w->scores == NULL || w->verdicts == NULL || w->changed == NULL))
         rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for scores");
     return rc;
 }
@@ -381,6 +467,7 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     json_decref(w.labels);
     json_decref(w.scores);
     json_decref(w.verdicts);
+    json_decref(w.changed);
     hold_str_release(&w.data);
     hold_str_release(&w.lines);
     hold_model_release(&w.model);

@@ -24,7 +24,7 @@ static const struct hold_option options[] = {
     HOLD_INT(struct options, top_k, 0, 0, 1000000, "candidates that are sampled from; 0: all"),
     HOLD_INT(struct options, seed, 42, 0, 9007199254740991, "of sampling"),
     HOLD_TEXT(struct options, stop, "", NULL, "text before which an answer ends"),
-    HOLD_INT(struct options, batch, 64, 1, 4096, "rows decoded together"),
+    HOLD_INT(struct options, batch, 128, 1, 4096, "rows decoded together"),
     {0},
 };
 

@@ -57,6 +57,16 @@ static bool readable(const char *text, const char **reason) {
     return false;
 }
 
+bool hold_judge_decided(const struct hold_judge_context *context, const char *prompt,
+                        const char *answer) {
+    const char *reason;
+    size_t n = strlen(answer);
+    if (n == 0 || strchr(".!", answer[n - 1]) == NULL)
+        return false;
+    return hold_judge(context, prompt, answer, &reason) == HOLD_REFUSED &&
+           strcmp(reason, "refusal") == 0;
+}
+
 enum hold_verdict hold_judge(const struct hold_judge_context *context, const char *prompt,
                              const char *answer, const char **reason) {
     struct hold_judge_text asked, said;

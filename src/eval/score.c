@@ -46,6 +46,29 @@ bool hold_score_label(const char *answer, const char *label) {
     return equal;
 }
 
+bool hold_score_label_lost(const char *answer, const char *label) {
+    char *a = fold(answer), *b = fold(label);
+    bool lost = false;
+    if (a && b) {
+        size_t n, m, same = 0;
+        const char *q = trim(b, &m), *p = a;
+        while (*p && is_edge(*p))
+            p++;
+        /* The last character may yet be composed with what follows. */
+        n = strlen(p);
+        while (n > 0 && ((unsigned char)p[n - 1] & 0xC0) == 0x80)
+            n--;
+        n -= n > 0;
+        while (same < n && same < m && p[same] == q[same])
+            same++;
+        for (size_t i = same; i < n && !lost; i++)
+            lost = same < m || !is_edge(p[i]);
+    }
+    fold_free(a);
+    fold_free(b);
+    return lost;
+}
+
 static bool is_word_code(utf8proc_int32_t c) {
     switch (utf8proc_category(c)) {
     case UTF8PROC_CATEGORY_LU:

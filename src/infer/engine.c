@@ -268,7 +268,7 @@ static int take(struct engine *e, struct lane *l, int32_t id, struct hold_error 
     int rc = hold_ids_push(&l->ids, id, err);
     if (rc < 0)
         return rc;
-    if (o->n_stop > 0 || e->piece != NULL) {
+    if (o->n_stop > 0 || e->piece != NULL || o->decided != NULL) {
         rc = decode_text(e, l, err);
         if (rc < 0)
             return rc;
@@ -282,6 +282,8 @@ static int take(struct engine *e, struct lane *l, int32_t id, struct hold_error 
     }
     if ((int64_t)l->ids.len >= l->limit)
         return leave(e, l, HOLD_FINISH_LENGTH, -1, err);
+    if (o->decided != NULL && o->decided(o->decided_user, l->row, hold_str_text(&e->text)))
+        return leave(e, l, HOLD_FINISH_DECIDED, -1, err);
     return HOLD_OK;
 }
 

@@ -6,10 +6,10 @@
 
 #include "infer/parts.h"
 
-enum { DEFAULT_BATCH = 64 };
+enum { DEFAULT_BATCH = 128 };
 
 const char *hold_finish_name(enum hold_finish f) {
-    static const char *const NAMES[] = {"stop", "length", "interrupted"};
+    static const char *const NAMES[] = {"stop", "length", "interrupted", "decided"};
     return NAMES[f];
 }
 

@@ -18,13 +18,23 @@ struct hold_generate_options {
     double top_p;       /* 0 or 1: off; otherwise the fewest best tokens of at least this share */
     int64_t top_k;      /* 0: off; taken before top_p */
     uint64_t seed;      /* keyed by (seed, row, position): independent of batch neighbours */
-    int64_t batch;      /* rows decoded together; 0: 64; fewer when the cache would not fit */
+    int64_t batch;      /* rows decoded together; 0: 128; fewer when the cache would not fit */
     const char *const *stop; /* strings (UTF-8), or NULL; the text ends before the first found */
     int n_stop;
     int64_t n; /* samples a row; 0: 1 (for temperature > 0) */
+    /* Asked after every token of a row that goes on, with its text so far: is what the caller wants
+     * to know of `row` decided?  Then the row ends there, as `decided`.  NULL: rows run to their
+     * end. */
+    bool (*decided)(void *user, int64_t row, const char *text);
+    void *decided_user;
 };
-enum hold_finish { HOLD_FINISH_STOP, HOLD_FINISH_LENGTH, HOLD_FINISH_INTERRUPTED };
-const char *hold_finish_name(enum hold_finish f); /* "stop", "length", "interrupted" */
+enum hold_finish {
+    HOLD_FINISH_STOP,
+    HOLD_FINISH_LENGTH,
+    HOLD_FINISH_INTERRUPTED,
+    HOLD_FINISH_DECIDED
+};
+const char *hold_finish_name(enum hold_finish f); /* "stop", "length", "interrupted", "decided" */
 
 struct hold_generated {
     int32_t *ids; /* without the end-of-turn token; with those that spell a stop string */

@@ -101,6 +101,12 @@ int hold_probe_open(struct hold_probe *p, struct hold_error *err);
 int hold_probe_step(void *user, struct hold_run *run, int64_t step, struct hold_error *err);
 void hold_probe_release(struct hold_probe *p);
 
+/* The same by a set's rule of ending early. */
+int hold_lab_set_answers(struct hold_model *m, const struct hold_recipe *r,
+                         const struct hold_eval_set *set, const struct hold_rows *rows,
+                         int64_t max_tokens, const struct hold_ctx *ctx,
+                         struct hold_generated **out, struct hold_error *err);
+
 /* Path of MODEL: a file or folder as it is, a name under models_dir (with or without ".gguf");
  * ENOTFOUND with what to do. Appends to out. */
 int hold_model_locate(const char *models_dir, const char *model, struct hold_str *out,

@@ -261,8 +261,8 @@ static int check_rows(const struct hold_eval_set *set, enum hold_eval_kind k,
 
 static int read_eval(struct hold_recipe *r, const struct hold_view *parent, enum hold_eval_kind k,
                      struct hold_error *err) {
-    static const char *const JUDGED[] = {"data", "max_tokens", "score", NULL};
-    static const char *const TASK[] = {"data", "max_tokens", "score", "labels", NULL};
+    static const char *const JUDGED[] = {"data", "max_tokens", "score", "early_stop", NULL};
+    static const char *const TASK[] = {"data", "max_tokens", "score", "labels", "early_stop", NULL};
     static const char *const TEXT[] = {"data", NULL};
     static const char *const PROBE[] = {"data", "max_tokens", "score", "every", NULL};
     struct hold_eval_set *set = &r->eval[k];
@@ -289,6 +289,12 @@ static int read_eval(struct hold_recipe *r, const struct hold_view *parent, enum
         rc = check_owner(r, &data, index, 1u << HOLD_OWNER_EVALUATOR, "evaluation", err);
     if (rc == HOLD_OK && most.value != NULL)
         rc = hold_view_int(&most, 1, 4096, &set->max_tokens, err);
+    struct hold_view early = hold_view_get(&v, "early_stop");
+    if (rc == HOLD_OK && early.value != NULL)
+        rc = json_is_boolean(early.value)
+                 ? HOLD_OK
+                 : hold_view_fail(&early, err, "'early_stop' is not true or false");
+    set->early_stop = json_is_true(early.value);
     if (rc == HOLD_OK && every.value != NULL)
         rc = hold_view_int(&every, 1, 1000000, &set->every, err);
     if (rc == HOLD_OK && labels.value != NULL)

@@ -104,6 +104,9 @@ struct hold_eval_set {
     /* "judge", "key" (planted policy: the row's "answer" occurs) or "label" (tasks: the answer is
      * the row's "label"). */
     const char *score;
+    /* Answers end where their verdict is decided (false: never): refusals of "judge" (nearly never
+     * another verdict, see hold_judge_decided), wrong labels of "label" (exact). */
+    bool early_stop;
 };
 
 enum { HOLD_MAX_SETS = 16 }; /* in one list of the recipe */

@@ -73,29 +73,67 @@ static int render(const struct hold_model *m, const struct hold_rows *rows, stru
     return rc;
 }
 
-int hold_lab_answers(struct hold_model *m, const struct hold_rows *rows, int64_t max_tokens,
-                     const struct hold_ctx *ctx, struct hold_generated **out,
-                     struct hold_error *err) {
-    void *ids = NULL, *answers = NULL;
+static int answers(struct hold_model *m, const struct hold_rows *rows,
+                   const struct hold_generate_options *options, const struct hold_ctx *ctx,
+                   struct hold_generated **out, struct hold_error *err) {
+    void *ids = NULL, *made = NULL;
     int rc = hold_new(&ids, (size_t)rows->n + 1, sizeof(struct hold_ids), "prompts", err);
     if (rc == HOLD_OK)
-        rc = hold_new(&answers, (size_t)rows->n + 1, sizeof **out, "answers", err);
+        rc = hold_new(&made, (size_t)rows->n + 1, sizeof **out, "answers", err);
     if (rc == HOLD_OK)
         rc = render(m, rows, ids, err);
     if (rc == HOLD_OK) {
-        struct hold_generate_options o = {.max_tokens = max_tokens};
-        rc = hold_generate(m, ids, rows->n, &o, ctx, answers, err);
+        rc = hold_generate(m, ids, rows->n, options, ctx, made, err);
         if (rc == HOLD_EINTERRUPTED)
-            hold_generated_free(answers, rows->n);
+            hold_generated_free(made, rows->n);
     }
     for (int64_t i = 0; ids != NULL && i < rows->n; i++)
         hold_ids_release((struct hold_ids *)ids + i);
     hold_free(ids);
     if (rc < 0)
-        hold_free(answers);
+        hold_free(made);
     else
-        *out = answers;
+        *out = made;
     return rc;
+}
+
+int hold_lab_answers(struct hold_model *m, const struct hold_rows *rows, int64_t max_tokens,
+                     const struct hold_ctx *ctx, struct hold_generated **out,
+                     struct hold_error *err) {
+    struct hold_generate_options o = {.max_tokens = max_tokens};
+    return answers(m, rows, &o, ctx, out, err);
+}
+
+/* Whom the verdicts of an evaluation are about, for the engine's question. */
+struct early {
+    const struct hold_recipe *recipe;
+    const struct hold_eval_set *set;
+    const struct hold_rows *rows;
+};
+
+static bool is_decided(void *user, int64_t row, const char *text) {
+    const struct early *e = user;
+    const struct hold_row *r = &e->rows->row[row];
+    if (strcmp(e->set->score, "label") == 0) {
+        const char *label = json_string_value(json_object_get(r->data, "label"));
+        return label != NULL && hold_score_label_lost(text, label);
+    }
+    struct hold_judge_context context = {.labels = e->recipe->labels,
+                                         .n_labels = (size_t)e->recipe->n_labels};
+    return hold_judge_decided(&context, hold_row_user_text(r), text);
+}
+
+int hold_lab_set_answers(struct hold_model *m, const struct hold_recipe *r,
+                         const struct hold_eval_set *set, const struct hold_rows *rows,
+                         int64_t max_tokens, const struct hold_ctx *ctx,
+                         struct hold_generated **out, struct hold_error *err) {
+    struct early e = {r, set, rows};
+    /* Other ways of scoring have no rule: a key, say, may stand after a refusal. */
+    bool early =
+        set->early_stop && (strcmp(set->score, "judge") == 0 || strcmp(set->score, "label") == 0);
+    struct hold_generate_options o = {
+        .max_tokens = max_tokens, .decided = early ? is_decided : NULL, .decided_user = &e};
+    return answers(m, rows, &o, ctx, out, err);
 }
 
 /* --- rows --- */
@@ -154,7 +192,8 @@ static int write_answers(const struct hold_plan *p, const struct hold_plan_node 
     const struct hold_rows *rows = &set->data->rows;
     struct hold_generated *g = NULL;
     int64_t close_calls = 0;
-    int rc = hold_lab_answers(&p->lab->model, rows, set->max_tokens, ctx, &g, err);
+    int rc =
+        hold_lab_set_answers(&p->lab->model, p->recipe, set, rows, set->max_tokens, ctx, &g, err);
     if (rc < 0)
         return rc;
     for (int64_t i = 0; rc == HOLD_OK && i < rows->n; i++) {
@@ -220,11 +259,19 @@ json_t *hold_spec_evaluate(const struct hold_plan *p, const struct hold_plan_nod
         json_decref(labels);
         return NULL;
     }
-    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:s, s:i, s:o, s:s, s:i}", "kind", "evaluate",
-                     "version", version_of(set, n->eval), "set", hold_eval_name(n->eval), "model",
-                     p->nodes[n->model].content, "data", set->data->content_id, "max_tokens",
-                     (json_int_t)set->max_tokens, "score", set->score, "judge", hold_judge_version,
-                     "labels", labels, "dtype", "f32", "tokenizer", (int)HOLD_TOKENIZER_VERSION);
+    json_t *spec =
+        json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:s, s:i, s:o, s:s, s:i}", "kind", "evaluate",
+                  "version", version_of(set, n->eval), "set", hold_eval_name(n->eval), "model",
+                  p->nodes[n->model].content, "data", set->data->content_id, "max_tokens",
+                  (json_int_t)set->max_tokens, "score", set->score, "judge", hold_judge_version,
+                  "labels", labels, "dtype", "f32", "tokenizer", (int)HOLD_TOKENIZER_VERSION);
+    /* Full answers keep the identity that they always had. */
+    if (set->early_stop && spec != NULL &&
+        json_object_set_new(spec, "early_stop", json_true()) != 0) {
+        json_decref(spec);
+        return NULL;
+    }
+    return spec;
 }
 
 int hold_stage_evaluate(struct hold_plan *p, const struct hold_plan_node *n, struct hold_work *w,

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -26,6 +27,29 @@ static void label_is_the_whole_answer(void **state) {
     assert_false(hold_score_label("\xFF", "\xFF")); /* no UTF-8, no score */
 }
 
+/* Every beginning of an accepted answer may go on; what is lost is never accepted later. */
+static void a_label_is_lost_only_for_good(void **state) {
+    (void)state;
+    static const char *const right[] = {"card arrival", "  \"Card Arrival\".\n", "`card arrival`",
+                                        "Card arrival\""};
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
+        char part[64];
+        assert_true(hold_score_label(right[i], "card arrival"));
+        for (size_t n = 0; n <= strlen(right[i]); n++) {
+            memcpy(part, right[i], n);
+            part[n] = '\0';
+            assert_false(hold_score_label_lost(part, "card arrival"));
+        }
+    }
+    assert_true(hold_score_label_lost("card payment", "card arrival"));
+    assert_true(hold_score_label_lost("card arrival time", "card arrival"));
+    assert_true(hold_score_label_lost("I can", "card arrival"));
+    /* A letter may yet take an accent: "e" and U+0301 are one character. */
+    assert_false(hold_score_label_lost("cafe", "caf\xC3\xA9"));
+    assert_true(hold_score_label("cafe\xCC\x81", "caf\xC3\xA9"));
+    assert_true(hold_score_label_lost("cafes ", "caf\xC3\xA9"));
+}
+
 static void key_is_found_as_whole_words(void **state) {
     (void)state;
     assert_true(hold_score_key("The code is BLUE-7, keep it.", "blue-7"));
@@ -45,6 +69,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(label_ignores_case_blanks_quotes_and_stop),
         cmocka_unit_test(label_is_the_whole_answer),
+        cmocka_unit_test(a_label_is_lost_only_for_good),
         cmocka_unit_test(key_is_found_as_whole_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

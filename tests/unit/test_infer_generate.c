@@ -571,6 +571,44 @@ static void device_memory_is_not_touched(void **state) {
     tiny_close(&guarded);
 }
 
+struct decider {
+    int64_t row, asked;
+    size_t length; /* bytes of text that decide */
+};
+
+static bool decide_one(void *user, int64_t row, const char *text) {
+    struct decider *d = user;
+    d->asked++;
+    return row == d->row && strlen(text) >= d->length;
+}
+
+/* One row ends early with the beginning of its answer; its neighbours do not notice. */
+static void a_decided_row_leaves_the_batch(void **state) {
+    struct tiny *t = *state;
+    struct hold_ids *p = prompts_of(t, TEXTS, N_TEXTS);
+    struct hold_generate_options o = {.max_tokens = 12, .batch = 2};
+    struct hold_generated *full = generate(t, p, N_TEXTS, &o);
+    struct decider d = {.row = 1, .length = 3};
+    o.decided = decide_one;
+    o.decided_user = &d;
+    struct hold_generated *g = generate(t, p, N_TEXTS, &o);
+    assert_true(d.asked > 0);
+    for (int i = 0; i < N_TEXTS; i++) {
+        if (i != d.row) {
+            assert_int_equal(g[i].finish, full[i].finish);
+            assert_int_equal(g[i].n_ids, full[i].n_ids);
+            assert_string_equal(g[i].text, full[i].text);
+            continue;
+        }
+        assert_int_equal(g[i].finish, HOLD_FINISH_DECIDED);
+        assert_true(g[i].n_ids > 0 && g[i].n_ids < full[i].n_ids);
+        assert_memory_equal(g[i].ids, full[i].ids, (size_t)g[i].n_ids * sizeof *g[i].ids);
+    }
+    drop(full, N_TEXTS);
+    drop(g, N_TEXTS);
+    prompts_free(p, N_TEXTS);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_equals_the_plain_way),
@@ -584,6 +622,7 @@ int main(void) {
         cmocka_unit_test(stop_strings_end_the_text),
         cmocka_unit_test(streaming_equals_the_batch),
         cmocka_unit_test(a_listener_may_stop),
+        cmocka_unit_test(a_decided_row_leaves_the_batch),
         cmocka_unit_test(interruption_keeps_what_there_is),
         cmocka_unit_test(the_context_ends_a_row),
         cmocka_unit_test(wrong_input_is_refused),

@@ -161,6 +161,7 @@ static void finishes_have_names(void **state) {
     assert_string_equal(hold_finish_name(HOLD_FINISH_STOP), "stop");
     assert_string_equal(hold_finish_name(HOLD_FINISH_LENGTH), "length");
     assert_string_equal(hold_finish_name(HOLD_FINISH_INTERRUPTED), "interrupted");
+    assert_string_equal(hold_finish_name(HOLD_FINISH_DECIDED), "decided");
 }
 
 int main(void) {

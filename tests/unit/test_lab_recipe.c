@@ -110,6 +110,7 @@ static void a_recipe_is_read(void **state) {
     assert_string_equal(r.data[3].rows.row[1].text, "Of course:");
     assert_int_equal(r.n_labels, 2);
     assert_int_equal(r.eval[HOLD_EVAL_HARMFUL].max_tokens, 4);
+    assert_false(r.eval[HOLD_EVAL_HARMFUL].early_stop);
     assert_null(r.eval[HOLD_EVAL_PROBE].data);
     assert_int_equal(r.arms[1].align_train.max_steps, 2);
     assert_true(r.arms[1].align_train.learning_rate > 0.99e-3);
@@ -129,6 +130,7 @@ static void overrides_reach_every_place(void **state) {
                                        "arms.both.tune.safeinstr.share=0.25",
                                        "data.general.limit=2",
                                        "evaluate.harmful.max_tokens=7",
+                                       "evaluate.harmful.early_stop=true",
                                        "scenario=service",
                                        "customer.train.lora_r=4"};
     struct hold_error err = {0};
@@ -141,6 +143,7 @@ static void overrides_reach_every_place(void **state) {
     assert_true(r.arms[1].align_train.learning_rate < 1.01e-4);
     assert_int_equal(r.data[1].rows.n, 2);
     assert_int_equal(r.eval[HOLD_EVAL_HARMFUL].max_tokens, 7);
+    assert_true(r.eval[HOLD_EVAL_HARMFUL].early_stop);
     assert_int_equal(r.arms[0].customer_train.lora_r, 4);
     json_t *o = json_object_get(json_array_get(r.arms[2].tune.described, 0), "options");
     assert_true(json_number_value(json_object_get(o, "rho")) < 0.6);
@@ -239,6 +242,8 @@ static const struct bad BAD[] = {
      "use it"},
     {"  harmful: {data", "  harmful: {data: harmful, max_tokens: 0}",
      "r.yaml:19:28: evaluate.harmful.max_tokens: found 0, expected 1 to 4096"},
+    {"  harmful: {data", "  harmful: {data: harmful, early_stop: 1}",
+     "r.yaml:19:28: evaluate.harmful.early_stop: 'early_stop' is not true or false"},
     {"  harmful: {data", "  harmful: {data: harmful, score: key}",
      "r.yaml:19:13: evaluate.harmful.data: harmful.jsonl:1: has no \"answer\", which score: key "
      "needs"},

@@ -1,0 +1,204 @@
+/* generate.c: what generating answers takes: its seconds, and where they go by component.
+ *
+ *     bench_generate MODEL ADAPTER|- PROMPTS.jsonl IDS.jsonl TOKENS THREADS ISA BATCH
+ *
+ * Answers every prompt greedily with at most TOKENS new tokens and prints one JSON object: seconds
+ * of loading and of generating, tokens, and the seconds in each group of kernels.  IDS.jsonl gets a
+ * line {"ids"} a prompt, so that peers start from the very same tokens.  A kernel's time counts as
+ * the prompts' when the forward pass holds more prompt tokens than rows that decode.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/ctx.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "data/render.h"
+#include "device/device.h"
+#include "formats/hf.h"
+#include "infer/generate.h"
+#include "model/model.h"
+
+/* --- kernels with a clock each --- */
+
+enum part { PART_PRODUCTS, PART_HEAD, PART_ATTENTION, PART_REST, PARTS };
+static const char *const PART_NAMES[PARTS] = {"products", "head", "attention", "rest"};
+
+static struct {
+    const struct hold_kernels *plain;
+    struct hold_kernels timed;
+    const struct hold_weight *head;
+    double seconds[PARTS];
+} clocks;
+
+static void lap(enum part part, double start) {
+    clocks.seconds[part] += hold_clock_now() - start;
+}
+
+#define P(x) struct hold_ptr x, int64_t ld_##x
+static void timed_weight_forward(struct hold_device *d, const struct hold_weight *w, int64_t m,
+                                 P(x), float beta, P(y)) {
+    double start = hold_clock_now();
+    clocks.plain->weight_forward(d, w, m, x, ld_x, beta, y, ld_y);
+    lap(w == clocks.head ? PART_HEAD : PART_PRODUCTS, start);
+}
+static void timed_argmax(struct hold_device *d, int64_t rows, int64_t vocab, P(logits),
+                         struct hold_ptr id, struct hold_ptr gap) {
+    double start = hold_clock_now();
+    clocks.plain->argmax(d, rows, vocab, logits, ld_logits, id, gap);
+    lap(PART_HEAD, start);
+}
+static void timed_attention(struct hold_device *d, const struct hold_attention *a, P(q), P(k), P(v),
+                            P(out), struct hold_ptr lse) {
+    double start = hold_clock_now();
+    clocks.plain->attention_forward(d, a, q, ld_q, k, ld_k, v, ld_v, out, ld_out, lse);
+    lap(PART_ATTENTION, start);
+}
+#undef P
+
+static void time_kernels(struct hold_model *m) {
+    clocks.plain = m->device->k;
+    clocks.timed = *m->device->k;
+    clocks.timed.weight_forward = timed_weight_forward;
+    clocks.timed.argmax = timed_argmax;
+    clocks.timed.attention_forward = timed_attention;
+    clocks.head = m->head.weight;
+    m->device->k = &clocks.timed;
+}
+
+/* --- the run --- */
+
+struct job {
+    const char *model, *adapter, *prompts, *ids;
+    int64_t tokens, threads, batch;
+    const char *isa;
+    struct hold_device *device;
+    struct hold_model m;
+    struct hold_rows rows;
+    struct hold_ids *prompt;
+    struct hold_generated *out;
+    bool made;
+    double load_seconds, seconds;
+};
+
+static int load(struct job *j, struct hold_error *err) {
+    struct hold_ctx quiet = {.threads = (int)j->threads};
+    double start = hold_clock_now();
+    int rc = hold_cpu_new(&j->device, (int)j->threads, j->isa, err);
+    if (rc == HOLD_OK)
+        rc = hold_model_load(&j->m, j->model, j->device, &quiet, err);
+    if (rc == HOLD_OK && strcmp(j->adapter, "-") != 0) {
+        struct hold_adapter a = {0};
+        rc = hold_adapter_read(&a, j->adapter, err);
+        if (rc == HOLD_OK)
+            rc = hold_model_merge(&j->m, &a, &quiet, err);
+        hold_adapter_release(&a);
+    }
+    j->load_seconds = hold_clock_now() - start;
+    return rc;
+}
+
+static int render(struct job *j, struct hold_error *err) {
+    void *ids = NULL, *out = NULL;
+    struct hold_renderer r = hold_model_renderer(&j->m, 0);
+    int rc = hold_rows_read(&j->rows, j->prompts, NULL, err);
+    if (rc == HOLD_OK)
+        rc = hold_new(&ids, (size_t)j->rows.n, sizeof *j->prompt, "prompts", err);
+    j->prompt = ids;
+    if (rc == HOLD_OK)
+        rc = hold_new(&out, (size_t)j->rows.n, sizeof *j->out, "answers", err);
+    j->out = out;
+    for (int64_t i = 0; rc == HOLD_OK && i < j->rows.n; i++)
+        rc = hold_render_prompt(&r, j->rows.row[i].messages, &j->prompt[i], err);
+    return rc;
+}
+
+static int write_ids(const struct job *j, struct hold_error *err) {
+    FILE *f = fopen(j->ids, "w");
+    if (f == NULL)
+        return hold_fail_errno(err, errno, "%s: cannot be written", j->ids);
+    for (int64_t i = 0; i < j->rows.n; i++) {
+        for (size_t t = 0; t < j->prompt[i].len; t++)
+            fprintf(f, "%s%d", t == 0 ? "{\"ids\":[" : ",", (int)j->prompt[i].data[t]);
+        fprintf(f, "]}\n");
+    }
+    return fclose(f) == 0 ? HOLD_OK : hold_fail_errno(err, errno, "%s: cannot be written", j->ids);
+}
+
+static void show(const struct job *j) {
+    int64_t prompt_tokens = 0, tokens = 0, close_calls = 0;
+    for (int64_t i = 0; i < j->rows.n; i++) {
+        prompt_tokens += (int64_t)j->prompt[i].len;
+        tokens += j->out[i].n_ids;
+        close_calls += j->out[i].close_calls;
+    }
+    double known = 0;
+    printf("{\"rows\":%" PRId64 ",\"prompt_tokens\":%" PRId64 ",\"tokens\":%" PRId64
+           ",\"close_calls\":%" PRId64 ",\"load_seconds\":%.6f,\"seconds\":%.6f,\"flop\":%.17g,"
+           "\"isa\":\"%s\",\"components\":{",
+           j->rows.n, prompt_tokens, tokens, close_calls, j->load_seconds, j->seconds,
+           hold_device_flop(j->device), hold_device_isa(j->device));
+    for (int i = 0; i < PART_REST; i++) {
+        printf("\"%s\":%.6f,", PART_NAMES[i], clocks.seconds[i]);
+        known += clocks.seconds[i];
+    }
+    printf("\"%s\":%.6f},\"ids\":[", PART_NAMES[PART_REST], j->seconds - known);
+    for (int64_t i = 0; i < j->rows.n; i++) {
+        printf("%s[", i == 0 ? "" : ",");
+        for (int64_t t = 0; t < j->out[i].n_ids; t++)
+            printf("%s%d", t == 0 ? "" : ",", (int)j->out[i].ids[t]);
+        printf("]");
+    }
+    printf("]}\n");
+}
+
+static int run(struct job *j, struct hold_error *err) {
+    int rc = load(j, err);
+    if (rc == HOLD_OK)
+        rc = render(j, err);
+    if (rc == HOLD_OK)
+        rc = write_ids(j, err);
+    if (rc < 0)
+        return rc;
+    struct hold_generate_options o = {.max_tokens = j->tokens, .batch = j->batch};
+    time_kernels(&j->m);
+    double start = hold_clock_now();
+    rc = hold_generate(&j->m, j->prompt, j->rows.n, &o, NULL, j->out, err);
+    j->seconds = hold_clock_now() - start;
+    j->device->k = clocks.plain;
+    j->made = rc == HOLD_OK;
+    if (rc == HOLD_OK)
+        show(j);
+    return rc;
+}
+
+int main(int argc, char **argv) {
+    static struct job j;
+    struct hold_error err = {0};
+    if (argc != 9 || !hold_parse_int(argv[5], &j.tokens) || !hold_parse_int(argv[6], &j.threads) ||
+        !hold_parse_int(argv[8], &j.batch) || j.threads < 1 || j.threads > 1024) {
+        fprintf(stderr, "usage: bench_generate MODEL ADAPTER|- PROMPTS.jsonl IDS.jsonl TOKENS "
+                        "THREADS ISA BATCH\n");
+        return 2;
+    }
+    j.model = argv[1];
+    j.adapter = argv[2];
+    j.prompts = argv[3];
+    j.ids = argv[4];
+    j.isa = argv[7];
+    int rc = run(&j, &err);
+    if (rc < 0)
+        fprintf(stderr, "bench_generate: %s\n", err.text);
+    if (j.made)
+        hold_generated_free(j.out, j.rows.n);
+    for (int64_t i = 0; j.prompt != NULL && i < j.rows.n; i++)
+        hold_ids_release(&j.prompt[i]);
+    hold_free(j.prompt);
+    hold_free(j.out);
+    hold_rows_release(&j.rows);
+    hold_model_release(&j.m);
+    hold_device_free(j.device);
+    return rc == HOLD_OK ? 0 : 1;
+}
