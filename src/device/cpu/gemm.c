@@ -69,6 +69,11 @@ static void pack_panel(bool tb, int64_t from, int64_t k, int64_t column, int64_t
                        const float *b, int64_t ldb, float *to) {
     if (tb) {
         transpose(n, k, b + column * ldb + from, ldb, alpha, to, PANEL);
+    } else if (n == PANEL) {
+        for (int64_t p = 0; p < k; p++)
+#pragma GCC unroll 8
+            for (int64_t j = 0; j < PANEL; j += VEC)
+                vec_store(to + p * PANEL + j, alpha * vec_load(b + (from + p) * ldb + column + j));
     } else {
         for (int64_t p = 0; p < k; p++)
             for (int64_t j = 0; j < n; j++)
