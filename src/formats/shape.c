@@ -197,7 +197,7 @@ void hold_shape_inv_freq(const struct hold_shape *s, bool local, float *out) {
 int hold_shape_rope_from_divisors(struct hold_shape *s, const float *divisors, const char *where,
                                   struct hold_error *err) {
     enum { MOST = 1 << 13 };
-    float found[MOST];
+    float found[MOST] = {0};
     int64_t n = s->head_dim / 2;
     double largest = 0;
     for (int64_t j = 0; j < n; j++) {

@@ -8,7 +8,8 @@ while [ $i -lt 24 ]; do
     i=$((i + 1))
 done >all.jsonl
 head -n 16 all.jsonl >rows.jsonl
-tail -n 8 all.jsonl >held.jsonl
+# Other answers to such prompts: what is learnt makes their loss grow, whatever the rounding.
+tail -n 8 all.jsonl | sed 's/sleeps in the sun/QQ ZZ XX 99 VV/' >held.jsonl
 common='--data rows.jsonl --max-steps 40 --threads 1 --learning-rate 0.05'
 watched="$common --eval-data held.jsonl --eval-strategy steps --eval-steps 4"
 
