@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "data/rows.h"
+#include "data/unpack.h"
 
 struct reader {
     struct hold_rows *rows;
@@ -178,9 +179,14 @@ static int read_array(struct reader *r, struct cursor *c) {
 
 /* ---- files ---- */
 
+/* The name ends so, before .gz or .zst where it has one. */
 static bool ends_in(const char *path, const char *suffix) {
     size_t n = strlen(path), m = strlen(suffix);
-    return n >= m && !strcasecmp(path + n - m, suffix);
+    if (n >= 3 && !strcasecmp(path + n - 3, ".gz"))
+        n -= 3;
+    else if (n >= 4 && !strcasecmp(path + n - 4, ".zst"))
+        n -= 4;
+    return n >= m && !strncasecmp(path + n - m, suffix, m);
 }
 
 /* The name decides where it can: .csv, .jsonl, .ndjson.  Else a list is JSON, an object a line of
@@ -210,12 +216,20 @@ static bool is_utf16(const struct hold_str *s) {
     return s->len >= 2 && (!memcmp(s->data, "\xFF\xFE", 2) || !memcmp(s->data, "\xFE\xFF", 2));
 }
 
-static int read_file(struct reader *r, const char *path, const struct hold_str *bytes) {
+static int read_file(struct reader *r, const char *path, struct hold_str *bytes) {
+    int status = hold_data_unpack(bytes, r->err);
+    if (status == HOLD_EDATA) {
+        char text[HOLD_ERROR_TEXT];
+        memcpy(text, r->err->text, sizeof(text));
+        return fault(r, "bad_archive", 1, 0, text);
+    }
+    if (status)
+        return status;
     r->base = hold_str_text(bytes);
     if (is_utf16(bytes))
         return fault(r, "not_utf8", 1, 1, "the file is UTF-16, expected UTF-8");
     size_t skip = bytes->len >= 3 && !memcmp(bytes->data, "\xEF\xBB\xBF", 3) ? 3 : 0;
-    int status = bytes->len ? read_text(r, path, r->base + skip, bytes->len - skip) : HOLD_OK;
+    status = bytes->len ? read_text(r, path, r->base + skip, bytes->len - skip) : HOLD_OK;
     if (!status && !r->rows->n && !(r->issues && r->issues->n_errors))
         status = fault(r, "empty_file", 1, 0, "the file has no rows");
     return status;
