@@ -5,7 +5,7 @@
 
 #include "device/cpu/block.h"
 
-enum { PANEL = BLOCK_VECS * VEC, DEEP = 256, BLOCK = 192 };
+enum { PANEL = BLOCK_VECS * VEC, DEEP = 256, BLOCK = 96, TILE_ROWS = 6 };
 
 /* Wide products: columns packed at a time, rows of A packed at a time, and their leading dimension,
  * which keeps rows apart in the cache's sets however far apart they lie in A. */
@@ -36,18 +36,28 @@ static void put_columns(int64_t m, int64_t n, const float *space, bool add, floa
             c[i * ldc + j] = space[i * PANEL + j] + (add ? c[i * ldc + j] : 0);
 }
 
+/* Rows of a block, at most BLOCK: blocks of one height, and as many for every thread unless there
+ * are panels enough to go round or too few rows to cut. */
+static int64_t block_height(const struct hold_device *d, int64_t m, int64_t panels) {
+    int64_t blocks = (m + BLOCK - 1) / BLOCK;
+    if (blocks * panels < 32 * d->threads && m >= LEAST_ROWS * d->threads)
+        blocks = round_up(blocks, d->threads);
+    return round_up((m + blocks - 1) / blocks, TILE_ROWS);
+}
+
 static void packed_product(struct hold_device *d, const float *packed, int64_t m, int64_t out,
                            int64_t in, const float *x0, int64_t ldx, float beta, float *y0,
                            int64_t ldy) {
-    int64_t panels = (out + PANEL - 1) / PANEL, blocks = (m + BLOCK - 1) / BLOCK;
+    int64_t panels = (out + PANEL - 1) / PANEL, tall = block_height(d, m, panels);
+    int64_t blocks = (m + tall - 1) / tall;
     /* Neighbours share a block of rows, which stays in cache while panels pass by. */
 #pragma omp parallel for collapse(2) schedule(static) num_threads(hold_cpu_team(d, out *in))
     for (int64_t b = 0; b < blocks; b++)
         for (int64_t p = 0; p < panels; p++) {
             _Alignas(64) float space[BLOCK * PANEL];
-            int64_t rows = m - b * BLOCK < BLOCK ? m - b * BLOCK : BLOCK, n = out - p * PANEL;
-            const float *x = x0 + b * BLOCK * ldx, *panel = packed + p * PANEL * in;
-            float *y = y0 + b * BLOCK * ldy + p * PANEL;
+            int64_t rows = m - b * tall < tall ? m - b * tall : tall, n = out - p * PANEL;
+            const float *x = x0 + b * tall * ldx, *panel = packed + p * PANEL * in;
+            float *y = y0 + b * tall * ldy + p * PANEL;
             /* Long sums in pieces keep their small digits. */
             for (int64_t from = 0; from < in; from += DEEP) {
                 int64_t deep = in - from < DEEP ? in - from : DEEP;
@@ -114,7 +124,7 @@ static void wide_gemm(struct hold_device *d, bool ta, bool tb, int64_t m, int64_
     float *packed = hold_cpu_scratch(d, 2, DEEP * WIDE * (int64_t)sizeof(float));
     if (!packed)
         return;
-    int64_t blocks = (m + TALL - 1) / TALL, tall = round_up((m + blocks - 1) / blocks, 6);
+    int64_t blocks = (m + TALL - 1) / TALL, tall = round_up((m + blocks - 1) / blocks, TILE_ROWS);
     blocks = (m + tall - 1) / tall;
 #pragma omp parallel num_threads(d->threads)
     for (int64_t left = 0; left < n; left += WIDE)
