@@ -4,8 +4,7 @@
  *
  * Answers every prompt greedily with at most TOKENS new tokens and prints one JSON object: seconds
  * of loading and of generating, tokens, and the seconds in each group of kernels.  IDS.jsonl gets a
- * line {"ids"} a prompt, so that peers start from the very same tokens.  A kernel's time counts as
- * the prompts' when the forward pass holds more prompt tokens than rows that decode.
+ * line {"ids"} a prompt, so that peers start from the very same tokens.
  */
 #include <errno.h>
 #include <inttypes.h>
