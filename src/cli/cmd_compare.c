@@ -169,6 +169,8 @@ static int compare_score(const struct options *o, const struct hold_cli_score *c
     struct hold_interval d = {0};
     if (rc == HOLD_OK && n > 0)
         rc = hold_paired_bootstrap(x, y, group, n, o->rounds, (uint64_t)o->seed, 0.95, &d, err);
+    if (rc == HOLD_OK && n > 0)
+        rc = hold_interval_widen(x, y, group, n, 0.95, &d, err);
     if (rc == HOLD_OK && n > 0 && isfinite(d.value) &&
         json_array_append_new(out,
                               json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:I}", "score", c->key, "a",

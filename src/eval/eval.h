@@ -77,6 +77,19 @@ int hold_crossed_bootstrap(const double *a, const double *b, const int64_t *grou
                            const int64_t *replicates, int64_t n, int64_t n_replicates,
                            int64_t rounds, uint64_t seed, double confidence,
                            struct hold_interval *out, struct hold_error *err);
+/* Widens *v, a bootstrap's interval of the share mean(a) (b NULL) or of mean(a) - mean(b), where
+ * resampling is blind: all values alike leave an interval of no width, and a few hits are missing
+ * from many resamples. a, b: n values from 0 to 1 (NAN pairs are left out together); groups: n
+ * prompts' ids, or NULL; m: prompts with a value. Applied where the interval has no width, or fewer
+ * than 5 of m prompts' worth of values are hits (for a difference: differ) or are none.
+ *     share       union with Wilson's interval (W) of the share at m
+ *     difference  union with d - sqrt((u - lo W(u))^2 + (hi W(w) - w)^2),
+ *                            d + sqrt((hi W(u) - u)^2 + (w - lo W(w))^2)
+ * with u, w the mean positive and negative part of a - b and d = u - w: Wilson's intervals of the
+ * discordant shares, joined by the square-and-add rule of R. Newcombe, Statistics in Medicine 17
+ * (1998). No difference in m pairs gives -+ z^2 / (m + z^2). */
+int hold_interval_widen(const double *a, const double *b, const int64_t *groups, int64_t n,
+                        double confidence, struct hold_interval *v, struct hold_error *err);
 /* What the rule judge got right on answers of real models that were labelled by hand
  * (data/judge/real.jsonl, docs/judge.md); ended by a row of HOLD_VERDICT_COUNT. */
 struct hold_judge_measure {

@@ -22,17 +22,21 @@ static double normal_quantile(double p) {
 
 /* E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22
  * (1927): centre (p + z^2/2n) / (1 + z^2/n), half width z sqrt(pq/n + z^2/4n^2) / (1 + z^2/n). */
-struct hold_interval hold_wilson(int64_t k, int64_t n, double confidence) {
-    if (n <= 0)
-        return (struct hold_interval){.value = NAN, .lo = 0, .hi = 1, .n = 0};
-    double z = normal_quantile(0.5 + 0.5 * confidence), m = (double)n, p = (double)k / m;
+static struct hold_interval wilson_share(double p, int64_t n, double confidence) {
+    double z = normal_quantile(0.5 + 0.5 * confidence), m = (double)n;
     double scale = 1 + z * z / m, centre = (p + z * z / (2 * m)) / scale;
     double half = z * sqrt(p * (1 - p) / m + z * z / (4 * m * m)) / scale;
     /* At the ends the formula gives 0 and 1 but for rounding. */
     return (struct hold_interval){.value = p,
-                                  .lo = k == 0 ? 0 : fmax(0, centre - half),
-                                  .hi = k == n ? 1 : fmin(1, centre + half),
+                                  .lo = p <= 0 ? 0 : fmax(0, centre - half),
+                                  .hi = p >= 1 ? 1 : fmin(1, centre + half),
                                   .n = n};
+}
+
+struct hold_interval hold_wilson(int64_t k, int64_t n, double confidence) {
+    if (n <= 0)
+        return (struct hold_interval){.value = NAN, .lo = 0, .hi = 1, .n = 0};
+    return wilson_share((double)k / (double)n, n, confidence);
 }
 
 /* One unit of resampling: a pair, or all pairs of a group. */
@@ -132,6 +136,54 @@ cleanup:
     hold_free(means);
     hold_free(c);
     return rc;
+}
+
+/* --- where resampling is blind --- */
+
+/* Prompts with a hit, or without one, below which a resample too often holds none of them. */
+static const double FEW = 5;
+
+static bool is_edge(double share, double n) {
+    return share * n < FEW || (1 - share) * n < FEW;
+}
+
+int hold_interval_widen(const double *a, const double *b, const int64_t *groups, int64_t n,
+                        double confidence, struct hold_interval *v, struct hold_error *err) {
+    void *memory = NULL;
+    if (v->n == 0)
+        return HOLD_OK;
+    int rc = hold_new(&memory, (size_t)n + 1, sizeof(struct cluster), "an interval", err);
+    if (rc < 0)
+        return rc;
+    int64_t prompts = clusters_make(memory, a, b == NULL ? a : b, groups, n), pairs = 0;
+    double up = 0, down = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double d = b == NULL ? a[i] : a[i] - b[i];
+        if (isnan(d))
+            continue;
+        pairs++;
+        up += fmax(d, 0);
+        down += fmax(-d, 0);
+    }
+    hold_free(memory);
+    if (pairs == 0)
+        return HOLD_OK;
+    up /= (double)pairs;
+    down /= (double)pairs;
+    double m = (double)prompts, differ = up + down;
+    /* !(lo < hi): no width, or no interval at all. */
+    if (v->lo < v->hi && !is_edge(b == NULL ? up : differ, m))
+        return HOLD_OK;
+    struct hold_interval u = wilson_share(up, prompts, confidence);
+    double lo = u.lo, hi = u.hi;
+    if (b != NULL) {
+        struct hold_interval w = wilson_share(down, prompts, confidence);
+        lo = fmax(-1, up - down - hypot(up - u.lo, w.hi - down));
+        hi = fmin(1, up - down + hypot(u.hi - up, down - w.lo));
+    }
+    v->lo = fmin(v->lo, lo); /* fmin and fmax pass over NAN */
+    v->hi = fmax(v->hi, hi);
+    return HOLD_OK;
 }
 
 double hold_perplexity(double sum_logp, int64_t n) {

@@ -208,6 +208,8 @@ static int share_interval(const struct values *v, int n_seeds, struct hold_inter
     if (rc == HOLD_OK)
         rc = hold_crossed_bootstrap(v->x, zeros, v->group, v->seed, v->n, n_seeds, ROUNDS,
                                     BOOTSTRAP_SEED, CONFIDENCE, out, err);
+    if (rc == HOLD_OK)
+        rc = hold_interval_widen(v->x, NULL, v->group, v->n, CONFIDENCE, out, err);
     hold_free(zeros);
     return rc;
 }
@@ -287,6 +289,8 @@ static int add_delta(struct hold_book *b, struct span arms, struct span others, 
     if (rc == HOLD_OK && x.n > 0 && x.n == y.n) {
         rc = hold_crossed_bootstrap(x.x, y.x, x.group, x.seed, x.n, arms.n, ROUNDS, BOOTSTRAP_SEED,
                                     CONFIDENCE, &v, err);
+        if (rc == HOLD_OK)
+            rc = hold_interval_widen(x.x, y.x, x.group, x.n, CONFIDENCE, &v, err);
         json_t *o = rc == HOLD_OK ? interval_json(&v) : NULL;
         int bad = json_object_set_new(o, "against", json_string(against));
         bad |= json_object_set(delta, SCORE_NAMES[kind], o);

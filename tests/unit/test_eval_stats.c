@@ -163,6 +163,90 @@ static void crossed_bootstrap_covers_seeds(void **state) {
         HOLD_EUSAGE);
 }
 
+/* Two seeds of ten prompts, none of them a hit: the seeds of a prompt are not new prompts, so the
+ * upper end is that of 0 of 10.  20 of 20 is its mirror image. */
+static void widened_share_at_the_edge(void **state) {
+    (void)state;
+    enum { PROMPTS = 10, N = 2 * PROMPTS };
+    double a[N] = {0}, zeros[N] = {0};
+    int64_t groups[N], seeds[N];
+    struct hold_interval v;
+    struct hold_error err = {0};
+    for (int64_t i = 0; i < N; i++) {
+        groups[i] = i % PROMPTS;
+        seeds[i] = i / PROMPTS;
+    }
+    for (int hit = 0; hit < 2; hit++) {
+        for (int i = 0; i < N; i++)
+            a[i] = hit;
+        assert_int_equal(
+            hold_crossed_bootstrap(a, zeros, groups, seeds, N, 2, 200, 1, 0.95, &v, &err), 0);
+        assert_true(v.lo == hit && v.hi == hit);
+        assert_int_equal(hold_interval_widen(a, NULL, groups, N, 0.95, &v, &err), 0);
+        near(v.lo, hit ? 0.722467200137111 : 0, 1e-12);
+        near(v.hi, hit ? 1 : 0.277532799862889, 1e-12);
+        assert_true(v.value == hit && v.n == N);
+    }
+    a[0] = NAN; /* prompt 0 has its other seed still: ten prompts */
+    v = (struct hold_interval){.value = 1, .lo = 1, .hi = 1, .n = N - 1};
+    assert_int_equal(hold_interval_widen(a, NULL, groups, N, 0.95, &v, &err), 0);
+    near(v.lo, 0.722467200137111, 1e-12);
+    a[PROMPTS] = NAN; /* nine; 9 of 9: 9 / (9 + z^2) */
+    v = (struct hold_interval){.value = 1, .lo = 1, .hi = 1, .n = N - 2};
+    assert_int_equal(hold_interval_widen(a, NULL, groups, N, 0.95, &v, &err), 0);
+    near(v.lo, 9 / (9 + 3.841458820694124), 1e-12);
+}
+
+/* 5 of 10 is no edge: the bootstrap's interval stands.  4 of 10 is one, and the union keeps what
+ * the bootstrap found wider: Wilson's 4 of 10 is .1682 to .6873. */
+static void widened_share_elsewhere(void **state) {
+    (void)state;
+    const double a[] = {1, 1, 1, 1, 1, 0, 0, 0, 0, 0}, b[] = {1, 1, 1, 1, 0, 0, 0, 0, 0, 0};
+    struct hold_interval v = {.value = 0.5, .lo = 0.4, .hi = 0.6, .n = 10};
+    struct hold_error err = {0};
+    assert_int_equal(hold_interval_widen(a, NULL, NULL, 10, 0.95, &v, &err), 0);
+    assert_true(v.lo == 0.4 && v.hi == 0.6);
+    v = (struct hold_interval){.value = 0.4, .lo = 0.1, .hi = 0.6, .n = 10};
+    assert_int_equal(hold_interval_widen(b, NULL, NULL, 10, 0.95, &v, &err), 0);
+    near(v.lo, 0.1, 0);
+    near(v.hi, 0.6873, 5e-5);
+}
+
+/* No difference in 10 pairs: each discordant share is at most .2775.  All ten differ one way:
+ * 1 - sqrt(2) .2775 = .6075 to 1.  Ten of twenty differ: no edge. */
+static void widened_difference(void **state) {
+    (void)state;
+    enum { N = 20 };
+    double a[N], b[N];
+    struct hold_interval v;
+    struct hold_error err = {0};
+    for (int i = 0; i < N; i++)
+        a[i] = b[i] = i % 2;
+    assert_int_equal(hold_paired_bootstrap(a, b, NULL, 10, 200, 1, 0.95, &v, &err), 0);
+    assert_true(v.lo == 0 && v.hi == 0);
+    assert_int_equal(hold_interval_widen(a, b, NULL, 10, 0.95, &v, &err), 0);
+    near(v.lo, -0.277532799862889, 1e-12);
+    near(v.hi, 0.277532799862889, 1e-12);
+    for (int i = 0; i < N; i++)
+        b[i] = (a[i] = 1) - 1;
+    v = (struct hold_interval){.value = 1, .lo = 1, .hi = 1, .n = 10};
+    assert_int_equal(hold_interval_widen(a, b, NULL, 10, 0.95, &v, &err), 0);
+    near(v.lo, 1 - sqrt(2) * 0.277532799862889, 1e-12);
+    near(v.hi, 1, 0);
+    for (int i = 0; i < N; i++)
+        b[i] = i % 2;
+    v = (struct hold_interval){.value = 0.5, .lo = 0.4, .hi = 0.6, .n = N};
+    assert_int_equal(hold_interval_widen(a, b, NULL, N, 0.95, &v, &err), 0);
+    assert_true(v.lo == 0.4 && v.hi == 0.6);
+    v = (struct hold_interval){.value = NAN, .lo = NAN, .hi = NAN, .n = 0};
+    assert_int_equal(hold_interval_widen(a, b, NULL, 0, 0.95, &v, &err), 0);
+    assert_true(isnan(v.lo) && isnan(v.hi));
+    v.n = 1;
+    hold_mem_fail_at(1);
+    assert_int_equal(hold_interval_widen(a, b, NULL, 1, 0.95, &v, &err), HOLD_ENOMEMORY);
+    hold_mem_fail_at(0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crossed_bootstrap_covers_seeds),
@@ -173,6 +257,9 @@ int main(void) {
         cmocka_unit_test(bootstrap_leaves_out_nan_pairs),
         cmocka_unit_test(bootstrap_says_what_is_wrong),
         cmocka_unit_test(perplexity_of_a_uniform_model),
+        cmocka_unit_test(widened_share_at_the_edge),
+        cmocka_unit_test(widened_share_elsewhere),
+        cmocka_unit_test(widened_difference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
