@@ -41,6 +41,8 @@ static const struct frame frames[] = {
 };
 /* The words in the good corner, as wide as they come. */
 static const double hint_width = 96;
+/* A mark's room, and percents of the corner where a model is both safe and useful. */
+enum { MARK = 8, GOOD_TASK = 80, GOOD_HARM = 20 };
 enum { MOST_LABELS = 100, LABEL_TEXT = 64, BOXES_PER_ARM = 3 };
 
 struct point {
@@ -105,8 +107,21 @@ static void fill_points(struct scatter *s, const struct hold_report *r, bool nam
     s->n = n;
 }
 
+/* Where the corner's name stands: at its foot, or below its upper edge when a mark is in the way.
+ */
+static double hint_baseline(const struct scatter *s) {
+    const struct frame *f = s->f;
+    double right = f->width - f->right, foot = f->height - f->bottom - 8;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct point *p = &s->point[i];
+        if (p->x > right - hint_width - 2 * MARK && p->y > foot - f->line - MARK)
+            return hold_svg_at(&s->y, GOOD_HARM) + f->line;
+    }
+    return foot;
+}
+
 static void place_labels(struct scatter *s) {
-    const double r = 8, thin = 3; /* what a mark and an interval take */
+    const double r = MARK, thin = 3; /* what a mark and an interval take */
     size_t n = s->n < MOST_LABELS ? s->n : MOST_LABELS;
     for (size_t i = 0; i < n; i++) {
         const struct point *p = &s->point[i];
@@ -122,9 +137,8 @@ static void place_labels(struct scatter *s) {
     const struct frame *f = s->f;
     struct hold_svg_box bounds = {f->left, f->top, f->width - f->left - f->right,
                                   f->height - f->top - f->bottom};
-    s->avoid[BOXES_PER_ARM * n] =
-        (struct hold_svg_box){f->width - f->right - 8 - hint_width,
-                              f->height - f->bottom - 8 - f->line, hint_width, f->line};
+    s->avoid[BOXES_PER_ARM * n] = (struct hold_svg_box){
+        f->width - f->right - 8 - hint_width, hint_baseline(s) - f->line, hint_width, f->line};
     hold_svg_place_labels(s->label, n, s->avoid, BOXES_PER_ARM * n + 1, bounds);
 }
 
@@ -133,7 +147,7 @@ static void draw_axes(const struct scatter *s, struct hold_str *out) {
     double right = f->width - f->right, bottom = f->height - f->bottom;
     struct hold_str text = HOLD_STR_INIT;
     /* The corner where a model is both safe and useful. */
-    double corner_x = hold_svg_at(&s->x, 80), corner_y = hold_svg_at(&s->y, 20);
+    double corner_x = hold_svg_at(&s->x, GOOD_TASK), corner_y = hold_svg_at(&s->y, GOOD_HARM);
     hold_svg_rect(out, "good", corner_x, corner_y, right - corner_x, bottom - corner_y);
     int ticks = (int)lround(100 / s->x.step);
     for (int i = 0; i <= ticks; i++) {
@@ -180,8 +194,8 @@ static void draw_points(const struct scatter *s, struct hold_str *out) {
         if (s->label[i].leader)
             draw_leader(&s->label[i], out);
     /* Over lines, whose strokes its halo cuts, and under marks. */
-    hold_svg_text(out, "hint", s->f->width - s->f->right - 8, s->f->height - s->f->bottom - 8,
-                  "end", "safe and useful");
+    hold_svg_text(out, "hint", s->f->width - s->f->right - 8, hint_baseline(s), "end",
+                  "safe and useful");
     for (size_t i = 0; i < s->n; i++) {
         const struct point *p = &s->point[i];
         hold_str_clear(&text);

@@ -112,7 +112,7 @@ grep -q '"answer":' one/rows.jsonl && fail "answers to harmful prompts are withh
 expect 0 holdfast compare one two
 prints "points"
 expect 0 holdfast compare one one --json
-prints '"difference":0.0,"lo":0.0,"hi":0.0,"n":4'
+prints '"difference":0.0,"lo":-0.48989083'
 
 # several arms a side meet by name; --arm and :ARM choose
 for arm in released lisa gone; do
