@@ -97,6 +97,9 @@ int hold_cli_places(struct hold_cli *cli, struct hold_error *err);
 int hold_cli_data_dir(struct hold_str *out, struct hold_error *err);
 /* The same for the recipes that ship: the folder beside that of the data. */
 int hold_cli_recipes_dir(struct hold_str *out, struct hold_error *err);
+/* *out (cleared) = a recipe's file: the word itself, or the file of a recipe that ships when the
+ * word is a bare name and no such file. */
+int hold_cli_recipe_path(struct hold_str *out, const char *word, struct hold_error *err);
 /* Unix time for templates: SOURCE_DATE_EPOCH, or now. */
 int64_t hold_cli_now(void);
 

@@ -42,24 +42,6 @@ struct job {
 
 /* --- the recipe --- */
 
-/* A file, or the name of a recipe that ships. */
-static int find_recipe(struct job *j, const char *word, struct hold_error *err) {
-    if (!hold_exists(word) && strchr(word, '/') == NULL && !hold_ends(word, ".yaml")) {
-        struct hold_str dir = HOLD_STR_INIT;
-        struct hold_error ignored = {0};
-        if (hold_cli_recipes_dir(&dir, &ignored) == HOLD_OK) {
-            hold_path_join(&j->recipe_path, hold_str_text(&dir), word);
-            hold_str_add(&j->recipe_path, ".yaml");
-        }
-        hold_str_release(&dir);
-        if (hold_exists(hold_str_text(&j->recipe_path)))
-            return hold_str_check(&j->recipe_path, err);
-        hold_str_clear(&j->recipe_path);
-    }
-    hold_str_add(&j->recipe_path, word);
-    return hold_str_check(&j->recipe_path, err);
-}
-
 static int check_limits(const struct job *j, struct hold_error *err) {
     void *memory = NULL;
     size_t n = (size_t)j->recipe.n_arms;
@@ -76,7 +58,7 @@ static int check_limits(const struct job *j, struct hold_error *err) {
 }
 
 static int read_recipe(struct job *j, int n_args, char **args, struct hold_error *err) {
-    int rc = find_recipe(j, args[0], err);
+    int rc = hold_cli_recipe_path(&j->recipe_path, args[0], err);
     for (int i = 1; rc == HOLD_OK && i < n_args; i++)
         if (strchr(args[i], '=') == NULL)
             rc = hold_fail(err, HOLD_EUSAGE, "'%s': expected key=value after the recipe", args[i]);

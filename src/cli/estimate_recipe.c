@@ -28,7 +28,12 @@ struct work {
 
 static int open_all(struct work *w, int n_args, char **args, struct hold_error *err) {
     struct hold_cli *cli = w->cli;
-    int rc = hold_recipe_read(&w->recipe, args[0], (const char *const *)args + 1, n_args - 1, err);
+    struct hold_str path = HOLD_STR_INIT;
+    int rc = hold_cli_recipe_path(&path, args[0], err);
+    if (rc == HOLD_OK)
+        rc = hold_recipe_read(&w->recipe, hold_str_text(&path), (const char *const *)args + 1,
+                              n_args - 1, err);
+    hold_str_release(&path);
     w->is_read = rc == HOLD_OK;
     if (rc == HOLD_OK)
         rc = hold_cli_device(cli, &w->t.device, err);

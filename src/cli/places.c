@@ -95,6 +95,23 @@ int hold_cli_recipes_dir(struct hold_str *out, struct hold_error *err) {
     return hold_str_check(out, err);
 }
 
+int hold_cli_recipe_path(struct hold_str *out, const char *word, struct hold_error *err) {
+    struct hold_str dir = HOLD_STR_INIT;
+    struct hold_error ignored = {0};
+    bool is_name = !hold_exists(word) && strchr(word, '/') == NULL && !hold_ends(word, ".yaml");
+    hold_str_clear(out);
+    if (is_name && hold_cli_recipes_dir(&dir, &ignored) == HOLD_OK) {
+        hold_path_join(out, hold_str_text(&dir), word);
+        hold_str_add(out, ".yaml");
+    }
+    hold_str_release(&dir);
+    if (!is_name || !hold_exists(hold_str_text(out))) {
+        hold_str_clear(out);
+        hold_str_add(out, word);
+    }
+    return hold_str_check(out, err);
+}
+
 int64_t hold_cli_now(void) {
     const char *fixed = variable("SOURCE_DATE_EPOCH");
     int64_t t;

@@ -103,7 +103,11 @@ int hold_training_open(struct hold_training *t, struct hold_cli *cli,
                          evaluates ? "--eval-data needs --eval-strategy steps or epoch"
                                    : "--eval-strategy %s needs --eval-data FILE",
                          c->eval_strategy);
-    int rc = read_rows(cli, &data, err);
+    struct hold_error inner = {0};
+    int rc = hold_model_check_targets(c->lora_target_modules, &inner);
+    if (rc < 0)
+        return hold_fail(err, rc, "--lora-target-modules: %s", inner.text);
+    rc = read_rows(cli, &data, err);
     if (rc == HOLD_OK && evaluates)
         rc = read_rows(cli, &eval, err);
     if (rc == HOLD_OK)

@@ -68,7 +68,7 @@ static int take_loss(struct hold_run *run, double *loss, struct hold_error *err)
         return hold_fail(err, HOLD_EDIVERGED,
                          "step %lld: eval_loss is %g; the last checkpoint is "
                          "kept",
-                         (long long)run->step, *loss);
+                         (long long)run->step, fabs(*loss)); /* no sign of a NaN */
     return HOLD_OK;
 }
 

@@ -42,6 +42,13 @@ bad 2 "unexpected argument" holdfast generate more
 bad 2 "an argument is missing" holdfast show
 bad 2 "--data FILE is missing" holdfast train -o out
 bad 2 "-o DIR is missing" holdfast train --data rows.jsonl
+# (before the model is looked for, whose absence would be another message)
+bad 2 "--lora-target-modules: 'q_prok' is not a linear layer (did you mean 'q_proj'?)" \
+    holdfast train -m missing.gguf --data rows.jsonl -o out --lora-target-modules q_prok
+bad 2 "--lora-target-modules: names no module" \
+    holdfast estimate -m missing.gguf --data rows.jsonl --lora-target-modules ,
+# the name of a recipe that ships is found; a word after it is held against its keys
+bad 2 "nonsense" holdfast estimate tiny nonsense=1
 bad 2 "HOLDFAST_THREADS" env HOLDFAST_THREADS=many holdfast list
 bad 2 "did you mean 'methods'" holdfast list method
 bad 2 "did you mean 'vaccine'" holdfast show vacine

@@ -134,6 +134,7 @@ struct trial {
     int threads;
     int64_t seed, save_steps;
     double learning_rate, momentum, dropout;
+    bool evaluates; /* the second stream's rows, after every step */
     struct walker w;
     struct hold_train_result result;
     char warning[1024]; /* the last one */
@@ -187,6 +188,11 @@ static int train(struct trial *t) {
     in.config.lora_dropout = t->dropout;
     in.config.save_steps = t->save_steps;
     in.config.warmup_ratio = 0.3;
+    if (t->evaluates) {
+        in.eval = &general;
+        in.config.eval_strategy = "steps";
+        in.config.eval_steps = 1;
+    }
     struct hold_ctx ctx = {
         .log = keep_warning, .user = t, .stop = &t->w.stop, .threads = t->threads};
     t->err = (struct hold_error){0};
@@ -616,6 +622,18 @@ static void test_diverged(void **state) {
     free(text);
 }
 
+/* The step that ruins theta is evaluated before the next one trains.  A NaN that the processor made
+ * of two infinities has a sign; it says nothing. */
+static void test_diverged_evaluation(void **state) {
+    (void)state;
+    struct trial t = trial_of(NULL, false);
+    t.learning_rate = 1e30;
+    t.evaluates = true;
+    assert_refused(train(&t), HOLD_EDIVERGED, &t.err,
+                   "step 2: eval_loss is nan; the last checkpoint is kept");
+    trial_close(&t);
+}
+
 /* --- the same again --- */
 
 static void test_same_seed(void **state) {
@@ -649,12 +667,19 @@ static void test_threads(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        IN_FOLDER(test_killed_plain),    IN_FOLDER(test_killed_walker),
-        IN_FOLDER(test_killed_full_sgd), IN_FOLDER(test_killed_dropout),
-        IN_FOLDER(test_stopped),         IN_FOLDER(test_vectors_count),
-        IN_FOLDER(test_fields_count),    IN_FOLDER(test_steps_beyond_end),
-        IN_FOLDER(test_damaged),         IN_FOLDER(test_other_spec),
-        IN_FOLDER(test_diverged),        IN_FOLDER(test_same_seed),
+        IN_FOLDER(test_killed_plain),
+        IN_FOLDER(test_killed_walker),
+        IN_FOLDER(test_killed_full_sgd),
+        IN_FOLDER(test_killed_dropout),
+        IN_FOLDER(test_stopped),
+        IN_FOLDER(test_vectors_count),
+        IN_FOLDER(test_fields_count),
+        IN_FOLDER(test_steps_beyond_end),
+        IN_FOLDER(test_damaged),
+        IN_FOLDER(test_other_spec),
+        IN_FOLDER(test_diverged),
+        IN_FOLDER(test_diverged_evaluation),
+        IN_FOLDER(test_same_seed),
         IN_FOLDER(test_threads), /* last: from here on there are threads, which fork loses */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
