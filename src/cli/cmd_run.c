@@ -77,12 +77,14 @@ static int check_own(struct job *j, struct hold_error *err) {
     json_t *old = NULL;
     char **names = NULL;
     size_t n = 0;
-    bool ours = false;
+    bool ours = false, others = false;
     int rc = hold_is_dir(dir) ? hold_dir_list(dir, &names, &n, err)
                               : hold_fail(err, HOLD_EUSAGE, "%s: exists and is not a folder", dir);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         ours = ours || strcmp(names[i], MARK) == 0 || strcmp(names[i], "report.json") == 0;
-    if (rc == HOLD_OK && n > 0 && !ours)
+        others = others || !hold_cli_is_debris(names[i]);
+    }
+    if (rc == HOLD_OK && others && !ours)
         rc = hold_fail(err, HOLD_EUSAGE, "%s: the folder has other files; give a new one with -o",
                        dir);
     hold_path_join(&path, dir, "report.json");

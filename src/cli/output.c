@@ -98,6 +98,10 @@ json_t *hold_cli_json_text(const char *bytes, size_t n) {
     return value;
 }
 
+bool hold_cli_is_debris(const char *name) {
+    return strcmp(name, ".lock") == 0 || hold_starts(name, ".tmp-");
+}
+
 int hold_cli_check_new_dir(const char *dir, struct hold_error *err) {
     char **names = NULL;
     size_t n = 0;
@@ -108,11 +112,9 @@ int hold_cli_check_new_dir(const char *dir, struct hold_error *err) {
     if (!hold_is_dir(dir))
         return hold_fail(err, HOLD_EUSAGE, "%s: exists and is not a folder", dir);
     int rc = hold_dir_list(dir, &names, &n, err);
-    /* A training that died before its first mark leaves a lock, and
-     * at most a temporary file. */
     bool used = false;
     for (size_t i = 0; i < n; i++)
-        used = used || (strcmp(names[i], ".lock") != 0 && !hold_starts(names[i], ".tmp-"));
+        used = used || !hold_cli_is_debris(names[i]);
     hold_names_free(names, n);
     if (rc == HOLD_OK && used)
         rc = hold_fail(err, HOLD_EUSAGE, "%s: exists and is not empty", dir);

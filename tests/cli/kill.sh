@@ -52,6 +52,12 @@ took=$(($(now) - begun))
 facts whole
 [ "$(wc -l <whole.facts)" -gt 20 ] || fail "nothing to compare: $(cat whole.facts)"
 
+# Killed before its first mark: a lock and a temporary file are nobody's.
+mkdir early
+: >early/.lock
+: >early/.tmp-0123456789abcdef
+expect 0 holdfast run "$recipe" --threads 1 -o early --store whole.store
+
 seed=${KILL_SEED:-$(date +%s)}
 echo "seed $seed, $took ms in one go"
 awk -v seed="$seed" -v most="$took" 'BEGIN {
