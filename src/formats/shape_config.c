@@ -309,11 +309,11 @@ static int add_family(json_t *config, const struct hold_shape *s) {
     } else {
         bad |= json_object_set_new(config, "hidden_act", json_string("silu"));
     }
-    if (s->family == HOLD_LLAMA) {
-        bad |= json_object_set_new(config, "mlp_bias", json_false());
-    }
     if (!t->qkv_bias && s->family != HOLD_MISTRAL) {
         bad |= json_object_set_new(config, "attention_bias", json_false());
+    }
+    if (s->family == HOLD_LLAMA) {
+        bad |= json_object_set_new(config, "mlp_bias", json_false());
     }
     if (t->qkv_bias || s->family == HOLD_QWEN3) {
         bad |= json_object_set_new(config, "use_sliding_window", json_false());
@@ -338,11 +338,13 @@ static int add_family(json_t *config, const struct hold_shape *s) {
 json_t *hold_shape_to_config(const struct hold_shape *shape, const char *dtype) {
     struct hold_shape s = *shape;
     const struct hold_traits *t = hold_shape_traits(&s);
-    json_t *config = json_pack("{s:[s], s:s, s:b, s:s, s:f, s:f, s:o}", "architectures",
-                               t->architecture, "model_type", t->model_type, "tie_word_embeddings",
-                               (int)s.tied, "torch_dtype", dtype, "rope_theta", s.rope_theta,
-                               "rms_norm_eps", s.norm_eps, "rope_scaling", rope_json(&s.rope));
+    json_t *config =
+        json_pack("{s:[s], s:s}", "architectures", t->architecture, "model_type", t->model_type);
     int bad = config ? add_family(config, &s) : 1;
+    bad |= json_object_update_new(
+        config, json_pack("{s:b, s:s, s:f, s:f, s:o}", "tie_word_embeddings", (int)s.tied,
+                          "torch_dtype", dtype, "rope_theta", s.rope_theta, "rms_norm_eps",
+                          s.norm_eps, "rope_scaling", rope_json(&s.rope)));
     for (int i = 0; !bad && i < HOLD_SHAPE_FIELDS; i++) {
         const struct hold_shape_field *f = &hold_shape_fields[i];
         bad |= json_object_set_new(config, f->hf, json_integer(*hold_shape_field(&s, f)));
