@@ -55,11 +55,28 @@ says "unknown command '/wat'"
 [ "$(wc -l <"$scratch/out")" -ge 1 ] || fail "a text of several lines has no answer"
 printf '"""one\ntwo' | holdfast chat --max-tokens 2 >"$scratch/out" 2>"$scratch/err" || fail "open quotes"
 [ -s "$scratch/out" ] || fail "open quotes at the end have no answer"
-# a person at a terminal: Ctrl-C at the prompt tells how to end, Ctrl-D ends
+# a person at a terminal: Ctrl-C at the prompt tells how to end, Ctrl-D ends. Each key waits for what
+# the one before it brought, and the input stays open until the end is seen: `script` may lose what
+# its child prints after its own input has ended.
+shows() { # TEXT TIMES: until the terminal shows it as often, for half a minute at most
+    for _ in $(seq 300); do
+        [ "$(grep -aoF -- "$1" "$scratch/out" | wc -l)" -ge "$2" ] && return 0
+        sleep 0.1
+    done
+}
 if command -v script >/dev/null; then
-    (sleep 1; printf 'half a li'; sleep 0.3; printf '\003'; sleep 0.3; printf '\004'; sleep 0.3) |
-        script -qec 'holdfast chat --max-tokens 4; echo ended with $?' /dev/null >"$scratch/out"
-    prints "/quit or Ctrl-D ends"
+    : >"$scratch/out"
+    (
+        shows '> ' 1
+        printf 'half a li'
+        shows 'half a li' 1
+        printf '\003'
+        shows '/quit or Ctrl-D ends' 2
+        shows '> ' 2
+        printf '\004'
+        shows 'ended with' 1
+    ) | script -qec 'holdfast chat --max-tokens 4; echo ended with $?' /dev/null >>"$scratch/out"
+    [ "$(grep -cF '/quit or Ctrl-D ends' "$scratch/out")" -eq 2 ] || fail "chat: $(cat "$scratch/out")"
     prints "ended with 0"
 fi
 
