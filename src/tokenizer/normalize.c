@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "tokenizer/charsmap.h"
 #include "tokenizer/pretok.h"
 #include "tokenizer/unicode.h"
 
@@ -14,6 +15,7 @@ struct step {
     enum hold_normalize_kind kind;
     char *pattern, *text; /* owned */
     struct hold_regex *regex;
+    struct hold_charsmap *map;
 };
 
 struct hold_normalizer {
@@ -32,6 +34,7 @@ void hold_normalizer_free(struct hold_normalizer *n) {
             hold_free(n->steps[i].pattern);
             hold_free(n->steps[i].text);
             hold_regex_free(n->steps[i].regex);
+            hold_charsmap_free(n->steps[i].map);
         }
         hold_free(n);
     }
@@ -54,6 +57,9 @@ void hold_normalizer_hash(const struct hold_normalizer *n, struct hold_hash *has
         hold_hash_add(hash, &kind, 1);
         hold_hash_add(hash, pattern, strlen(pattern) + 1);
         hold_hash_add(hash, text, strlen(text) + 1);
+        if (s->map != NULL) {
+            hold_charsmap_hash(s->map, hash);
+        }
     }
 }
 
@@ -107,6 +113,18 @@ static int add_strip(struct hold_normalizer *n, const json_t *spec, struct hold_
     return rc;
 }
 
+static int add_charsmap(struct hold_normalizer *n, const json_t *spec, struct hold_error *err) {
+    const char *base64 = NULL;
+    int rc =
+        hold_json_get_text(spec, "precompiled_charsmap", &base64, "normalizer Precompiled", err);
+    if (rc == HOLD_OK) {
+        rc = hold_normalizer_add(n, HOLD_NORMALIZE_CHARSMAP, NULL, NULL, "normalizer", err);
+    }
+    return rc != HOLD_OK
+               ? rc
+               : hold_charsmap_new(&n->steps[n->n - 1].map, base64, "normalizer Precompiled", err);
+}
+
 static int add_json(struct hold_normalizer *n, const json_t *spec, int depth,
                     struct hold_error *err) {
     /* NFKC is NFC of the compatibility decomposition of each character, and so is NFKD of NFD. */
@@ -143,6 +161,9 @@ static int add_json(struct hold_normalizer *n, const json_t *spec, int depth,
         return rc != HOLD_OK
                    ? rc
                    : hold_normalizer_add(n, HOLD_NORMALIZE_PREPEND, NULL, text, type, err);
+    }
+    if (type != NULL && strcmp(type, "Precompiled") == 0) {
+        return add_charsmap(n, spec, err);
     }
     if (type == NULL || strcmp(type, "Sequence") != 0) {
         return hold_fail(err, HOLD_EUNSUPPORTED, "normalizer %s is not supported",
@@ -273,6 +294,29 @@ static int each_character(struct writer *w, enum hold_normalize_kind kind, struc
     return rc;
 }
 
+/* Short grapheme clusters as a whole, else character by character, as `tokenizers` does it. */
+static int map_characters(struct writer *w, const struct step *s, struct hold_error *err) {
+    enum { SHORT = 6 };
+    const struct hold_normal *in = w->in;
+    const unsigned char *bytes = (const unsigned char *)in->text;
+    int rc = HOLD_OK;
+    for (size_t at = 0, end = 0; rc == HOLD_OK && at < in->n; at = end) {
+        const char *to = NULL;
+        end = hold_unicode_grapheme(bytes, in->n, at);
+        if (end - at < SHORT && hold_charsmap_find(s->map, in->text + at, end - at, &to)) {
+            rc = put(w, to, strlen(to), at, end, err);
+            continue;
+        }
+        for (size_t c = at, next = at; rc == HOLD_OK && c < end; c = next) {
+            (void)hold_unicode_next(bytes, &next);
+            rc = hold_charsmap_find(s->map, in->text + c, next - c, &to)
+                     ? put(w, to, strlen(to), c, next, err)
+                     : copy(w, c, next, err);
+        }
+    }
+    return rc;
+}
+
 /* NFC and NFD: normal text is left alone, other text is written group by group. */
 static int compose(struct writer *w, bool decompose, struct hold_error *err) {
     const struct hold_normal *in = w->in;
@@ -331,6 +375,8 @@ static int write_step(struct writer *w, const struct step *s, bool first, struct
     case HOLD_NORMALIZE_COMPAT:
     case HOLD_NORMALIZE_LOWERCASE:
         return each_character(w, s->kind, err);
+    case HOLD_NORMALIZE_CHARSMAP:
+        return map_characters(w, s, err);
     case HOLD_NORMALIZE_REPLACE:
     case HOLD_NORMALIZE_REPLACE_REGEX:
         return replace(w, s, err);

@@ -19,6 +19,7 @@ enum hold_normalize_kind {
     HOLD_NORMALIZE_NFD,
     HOLD_NORMALIZE_COMPAT, /* each character by its compatibility decomposition */
     HOLD_NORMALIZE_LOWERCASE,
+    HOLD_NORMALIZE_CHARSMAP,      /* SentencePiece's compiled map (charsmap.h) */
     HOLD_NORMALIZE_REPLACE,       /* every `pattern`, a literal, by `text` */
     HOLD_NORMALIZE_REPLACE_REGEX, /* every match of `pattern` by `text` */
     HOLD_NORMALIZE_PREPEND,       /* `text` before a text that is not empty */

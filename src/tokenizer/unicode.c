@@ -24,6 +24,21 @@ int32_t hold_unicode_next(const unsigned char *text, size_t *at) {
     return (p[0] & 0x07) << 18 | (p[1] & 0x3F) << 12 | (p[2] & 0x3F) << 6 | (p[3] & 0x3F);
 }
 
+size_t hold_unicode_grapheme(const unsigned char *text, size_t n, size_t at) {
+    utf8proc_int32_t state = 0;
+    int32_t last = hold_unicode_next(text, &at);
+    while (at < n) {
+        size_t next = at;
+        int32_t c = hold_unicode_next(text, &next);
+        if (utf8proc_grapheme_break_stateful(last, c, &state)) {
+            return at;
+        }
+        last = c;
+        at = next;
+    }
+    return n;
+}
+
 struct range {
     int32_t first, last;
 };

@@ -19,6 +19,8 @@ enum hold_class { HOLD_CLASS_OTHER, HOLD_CLASS_LETTER, HOLD_CLASS_NUMBER, HOLD_C
 
 /* Code point at text[*at] of valid UTF-8; *at moves behind it. */
 int32_t hold_unicode_next(const unsigned char *text, size_t *at);
+/* Where the extended grapheme cluster ends that begins at `at` < n, in n bytes of valid UTF-8. */
+size_t hold_unicode_grapheme(const unsigned char *text, size_t n, size_t at);
 /* \p{L}, \p{N}, \s or none of them: the four classes part all code points. */
 enum hold_class hold_unicode_class(int32_t c);
 /* Rust's char::is_numeric: general categories Nd, Nl and No. */

@@ -82,8 +82,8 @@ static long each_row(const char *path, void (*row)(void *user, const json_t *row
     return line;
 }
 
-static const char *const KINDS[] = {"gpt2",  "smollm", "llama3",  "qwen2", "cl100k",
-                                    "mixed", "llama2", "mistral", "gemma", "unigram"};
+static const char *const KINDS[] = {"gpt2",   "smollm",  "llama3", "qwen2",   "cl100k",  "mixed",
+                                    "llama2", "mistral", "gemma",  "unigram", "charsmap"};
 enum { N_KINDS = sizeof KINDS / sizeof KINDS[0] };
 
 struct small {

@@ -1,12 +1,15 @@
 """make_vocabs.py: small vocabularies under several pre-tokenizers, and lines with their ids.
 
-    make_vocabs.py            writes vocab_*.json and lines.jsonl beside itself
+    make_vocabs.py            writes lines.jsonl beside itself, and those of vocab_*.json that are not there (the trainers
+                              of SentencePiece's kind break ties another way each time)
     make_vocabs.py MODEL.gguf writes smollm2.jsonl: lines with the ids under the GGUF's own vocabulary
 """
 import collections
+import io
 import json
 import os
 import sys
+import tempfile
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers as P, trainers
 
@@ -33,6 +36,10 @@ KINDS = {
                           BYTES])),
 }
 BLANK = "\u2581"
+# A small map of characters, compiled by `sentencepiece`: a cluster, a ligature, widths, one that becomes nothing, one
+# that begins another, a cluster of six bytes, which is too long to be looked up as a whole.
+RULES = {"e\u0301": "é", "~": "-", "~\u0303": "=", "ﬁ": "fi", "１": "1", "２": "2", "３": "3", "①": "1", "\u200b": "", "\u3000": " ", "½": "1/2",
+         "Ⅷ": "VIII", "क": "k", "क\u093f": "ki", "\t": " ", "\n": " ", "\u00a0": " "}
 BYTE_PIECES = [f"<0x{i:02X}>" for i in range(256)]
 
 
@@ -40,6 +47,22 @@ def pieces_decoder(strip):
     """SentencePiece's decoder, as Llama (strip) and Gemma have it."""
     return decoders.Sequence([decoders.Replace(BLANK, " "), decoders.ByteFallback(), decoders.Fuse()]
                              + [decoders.Strip(" ", 1, 0)] * strip)
+
+
+def compiled(rules):
+    """The compiled map of these rules, as a SentencePiece model carries it."""
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2 as pb
+    model = io.BytesIO()
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv", encoding="utf-8") as tsv:
+        for text, to in sorted(rules.items()):
+            tsv.write("\t".join(" ".join(f"{ord(c):X}" for c in part) for part in (text, to)) + "\n")
+        tsv.flush()
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(["a b c d"] * 9), model_writer=model, vocab_size=9,
+                                                 model_type="char", normalization_rule_tsv=tsv.name, minloglevel=2)
+    proto = pb.ModelProto()
+    proto.ParseFromString(model.getvalue())
+    return proto.normalizer_spec.precompiled_charsmap
 
 
 # SentencePiece: normalizer, pre-tokenizer, decoder, byte fallback.
@@ -51,7 +74,11 @@ PIECES = {
     "unigram": (normalizers.Sequence([normalizers.NFKC(), normalizers.Strip(),
                                       normalizers.Replace(Regex(" {2,}"), " ")]),
                 P.Metaspace(BLANK, "always"), decoders.Metaspace(BLANK, "always"), False),
+    "charsmap": (normalizers.Sequence([normalizers.Precompiled(compiled(RULES)), normalizers.Strip(False, True),
+                                       normalizers.Replace(Regex(" {2,}"), BLANK)]),
+                 P.Metaspace(BLANK, "always"), decoders.Metaspace(BLANK, "always"), False),
 }
+UNIGRAM = ("unigram", "charsmap")
 PER_LINE = 48
 
 
@@ -60,7 +87,7 @@ def pieces_vocab(name, corpus):
     normalizer, pre, decoder, fallback = PIECES[name]
     special = ["<unk>", "<s>", "</s>"]
     corpus = [t.replace("<s>", "").replace("</s>", "") for t in corpus]
-    if name == "unigram":
+    if name in UNIGRAM:
         counts = collections.Counter("".join(corpus))
         corpus = ["".join(c for c in t if counts[c] > 40) for t in corpus]
         tokenizer = Tokenizer(models.Unigram())
@@ -82,7 +109,7 @@ def pieces_vocab(name, corpus):
     tokenizer.add_tokens([AddedToken("<user>", normalized=name != "llama2")])
     spec = json.loads(tokenizer.to_str())
     spec["added_tokens"] = [a for a in spec["added_tokens"] if a["content"] not in BYTE_PIECES]
-    if name == "unigram":  # short decimals, which every reader of JSON reads alike
+    if name in UNIGRAM:  # short decimals, which every reader of JSON reads alike
         spec["model"]["vocab"] = [[p, round(s * 1024) / 1024] for p, s in spec["model"]["vocab"]]
     return spec
 
@@ -104,7 +131,11 @@ def main():
         return
     corpus = mixed.lines(3000, 1)
     rows = [{"text": t, "ids": {}} for t in mixed.lines(PER_LINE, 2)]
+    rows.append({"text": "x~\u0303y e\u0301 ﬁn １２３ ①\u200b½ \u0915\u093f \u0915\u0940\tⅧ\u3000~\u0303\u0302~\u200b", "ids": {}})
     for name, (normalizer, pre) in KINDS.items():
+        path = os.path.join(HERE, f"vocab_{name}.json")
+        if os.path.exists(path):
+            continue
         tokenizer = Tokenizer(models.BPE(ignore_merges=name == "llama3"))
         if normalizer is not None:
             tokenizer.normalizer = normalizer
@@ -116,12 +147,14 @@ def main():
         tokenizer.add_tokens([AddedToken("<user>", normalized=True), AddedToken("Löwe", normalized=True)])
         tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True),
                                       AddedToken("<sep>", rstrip=True, special=True)])
-        path = os.path.join(HERE, f"vocab_{name}.json")
         with open(path, "w", encoding="utf-8") as f:
             json.dump(json.loads(tokenizer.to_str()), f, ensure_ascii=False, separators=(",", ":"))
             f.write("\n")
     for name in PIECES:
-        with open(os.path.join(HERE, f"vocab_{name}.json"), "w", encoding="utf-8") as f:
+        path = os.path.join(HERE, f"vocab_{name}.json")
+        if os.path.exists(path):
+            continue
+        with open(path, "w", encoding="utf-8") as f:
             json.dump(pieces_vocab(name, corpus), f, ensure_ascii=False, separators=(",", ":"))
             f.write("\n")
     for name in list(KINDS) + list(PIECES):
