@@ -484,6 +484,60 @@ static int text_count(struct hold_jinja *r, const struct hold_value *self,
     return hold_jinja_steps(r, self->len / 256);
 }
 
+/* The number of the argument that a field names, or -1; *at moves behind its "}". */
+static int64_t format_field(const struct hold_value *self, size_t *at, size_t automatic) {
+    size_t i = *at + 1;
+    int64_t number = 0;
+    while (i < self->len && self->text[i] >= '0' && self->text[i] <= '9' && number < 100) {
+        number = number * 10 + (self->text[i++] - '0');
+    }
+    if (i >= self->len || self->text[i] != '}') {
+        return -1;
+    }
+    number = i == *at + 1 ? (int64_t)automatic : number;
+    *at = i + 1;
+    return number;
+}
+
+/* str.format with fields {} or {0}; no names, attributes, conversions or widths. */
+static int text_format(struct hold_jinja *r, const struct hold_value *self,
+                       const struct hold_args *args, struct hold_value *out) {
+    struct hold_sink s = {0};
+    size_t automatic = 0, plain = 0;
+    int rc = hold_jinja_steps(r, self->len / 256);
+    for (size_t at = 0; rc == HOLD_OK && at <= self->len;) {
+        char c = at < self->len ? self->text[at] : '\0';
+        if (at < self->len && c != '{' && c != '}') {
+            at++;
+            continue;
+        }
+        bool twice = at + 1 < self->len && self->text[at + 1] == c;
+        struct hold_value part = hold_text_part(self, plain, at + (twice ? 1 : 0)), text;
+        rc = hold_sink_value(r, &s, &part);
+        if (at == self->len) {
+            break;
+        }
+        if (twice) {
+            at += 2;
+        } else {
+            size_t from = at;
+            int64_t number = c == '{' ? format_field(self, &at, automatic) : -1;
+            if (number < 0) {
+                rc = hold_jinja_fail(r, HOLD_EDATA, "format takes the fields {} and {N} only");
+            } else if ((size_t)number >= args->n || args->n_named > 0) {
+                rc = hold_jinja_fail(r, HOLD_EDATA, "format: no argument %lld", (long long)number);
+            }
+            automatic += at - from == 2;
+            rc = rc == HOLD_OK ? hold_value_str(r, &args->items[number], &text) : rc;
+            rc = rc == HOLD_OK ? hold_sink_value(r, &s, &text) : rc;
+        }
+        plain = at;
+    }
+    rc = rc == HOLD_OK ? hold_sink_take(r, &s, out) : rc;
+    hold_sink_release(&s);
+    return rc;
+}
+
 const struct hold_function *hold_text_method(const char *name) {
     static const struct hold_function METHODS[] = {
         {"split", "sep,maxsplit", text_split, NULL},
@@ -502,6 +556,7 @@ const struct hold_function *hold_text_method(const char *name) {
         {"join", "list", text_join, NULL},
         {"find", "what", text_find, NULL},
         {"count", "what", text_count, NULL},
+        {"format", "", NULL, text_format},
     };
     for (size_t i = 0; i < sizeof METHODS / sizeof METHODS[0]; i++) {
         if (strcmp(METHODS[i].name, name) == 0) {

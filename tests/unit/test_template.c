@@ -77,6 +77,8 @@ static void origins_follow_strings(void **state) {
         {"{{ none|map('upper')|list }}{{ none|selectattr('x')|list }}", "[][]", "...."},
         {"{{ messages | map(attribute='content') | join('|') }}", "ab c|de", "0000.11"},
         {"{{ bos_token }}{{ messages | length }}", "<s>2", "...."},
+        {"{{ '<{}>{{'.format(messages[1].content) }}", "<de>{", ".11.."},
+        {"{{ messages[1].content.format() }}", "de", "11"},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         struct hold_error err = {0};
@@ -283,6 +285,11 @@ static void runs_refused(void **state) {
         {"{{ 'a'.isdigit() }}", "\"isdigit\" is not a function or method", HOLD_EDATA},
         {"{{ ''.__class__.__mro__ }}", "\"__class__\" is undefined", HOLD_EDATA},
         {"{{ raise_exception('no ' ~ 1) }}", "the template says: no 1", HOLD_EDATA},
+        {"{{ '{'.format(1) }}", "fields {} and {N}", HOLD_EDATA},
+        {"{{ '{0:x}'.format(1) }}", "fields {} and {N}", HOLD_EDATA},
+        {"{{ '}'.format(1) }}", "fields {} and {N}", HOLD_EDATA},
+        {"{{ '{}{99999999999999999999}'.format(1) }}", "fields {} and {N}", HOLD_EDATA},
+        {"{{ '{}{}'.format(1) }}", "no argument 1", HOLD_EDATA},
         {"{{ 1 + 'a' }}", "\"+\" between an integer and text", HOLD_EDATA},
         {"{{ 1 // 0 }}", "division by zero", HOLD_EDATA},
         {"{{ 9223372036854775807 + 1 }}", "64 bits", HOLD_EDATA},
