@@ -134,14 +134,15 @@ static int read_ids(struct hold_vocab *v, const struct hold_gguf *g, const char 
 
 /* Switches whose defaults depend on the kind and the pre-tokenizer, as in llama.cpp. */
 static int read_switches(struct hold_vocab *v, const struct hold_gguf *g, struct hold_error *err) {
-    bool bpe = v->kind == HOLD_VOCAB_BPE;
+    bool bpe = v->kind == HOLD_VOCAB_BPE, tekken = bpe && strcmp(v->pre, "tekken") == 0;
     bool llama3 = bpe && (strcmp(v->pre, "llama-bpe") == 0 || strcmp(v->pre, "llama3") == 0 ||
                           strcmp(v->pre, "llama-v3") == 0);
     const struct {
         const char *key;
         bool def, *out;
     } switches[] = {
-        {"tokenizer.ggml.add_bos_token", v->kind == HOLD_VOCAB_SPM || llama3, &v->add_bos},
+        {"tokenizer.ggml.add_bos_token", v->kind == HOLD_VOCAB_SPM || llama3 || tekken,
+         &v->add_bos},
         {"tokenizer.ggml.add_eos_token", v->kind == HOLD_VOCAB_UNIGRAM, &v->add_eos},
         {"tokenizer.ggml.add_space_prefix", !bpe, &v->add_space_prefix},
     };
@@ -153,7 +154,7 @@ static int read_switches(struct hold_vocab *v, const struct hold_gguf *g, struct
         }
         *switches[i].out = on != 0;
     }
-    v->ignore_merges = llama3;
+    v->ignore_merges = llama3 || tekken;
     v->byte_fallback = v->kind == HOLD_VOCAB_SPM;
     return HOLD_OK;
 }

@@ -103,10 +103,24 @@ static int add_scanner(struct hold_pretok *p, const char *name,
     return rc;
 }
 
+static int add_regex(struct hold_pretok *p, const char *pattern, struct stage **out,
+                     const char *where, struct hold_error *err) {
+    int rc = add_stage(p, STAGE_REGEX, pattern, out, where, err);
+    return rc == HOLD_OK ? hold_regex_new(&(*out)->regex, pattern, where, err) : rc;
+}
+
+/* Mistral's, since Nemo. */
+#define UPPER "\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}"
+#define LOWER "\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}"
+#define TEKKEN                                                                                 \
+    "[^\\r\\n\\p{L}\\p{N}]?[" UPPER "]*[" LOWER "]+|[^\\r\\n\\p{L}\\p{N}]?[" UPPER "]+[" LOWER \
+    "]*|"                                                                                      \
+    "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
 int hold_pretok_named(struct hold_pretok **out, const char *name, struct hold_error *err) {
     /* Families as llama.cpp names them. */
     static const struct {
-        const char *name, *scanner;
+        const char *name, *scanner; /* without a scan function a pattern */
         bool digits;
         size_t (*scan)(const unsigned char *, size_t, size_t);
     } KNOWN[] = {
@@ -127,6 +141,7 @@ int hold_pretok_named(struct hold_pretok **out, const char *name, struct hold_er
         {"qwen2", "qwen", false, hold_scan_qwen},
         {"deepseek-r1-qwen", "qwen", false, hold_scan_qwen},
         {"stablelm2", "qwen", false, hold_scan_qwen},
+        {"tekken", TEKKEN, false, NULL},
     };
     *out = NULL;
     size_t k = 0;
@@ -136,7 +151,7 @@ int hold_pretok_named(struct hold_pretok **out, const char *name, struct hold_er
     if (k == sizeof KNOWN / sizeof KNOWN[0]) {
         return hold_fail(err, HOLD_EUNSUPPORTED,
                          "pre-tokenizer \"%s\" is not supported (smollm, gpt-2, mpt, llama-bpe, "
-                         "qwen2 and their kin are)",
+                         "qwen2, tekken and their kin are)",
                          name);
     }
     struct hold_pretok *p = NULL;
@@ -146,7 +161,8 @@ int hold_pretok_named(struct hold_pretok **out, const char *name, struct hold_er
         rc = add_stage(p, STAGE_DIGIT, NULL, &s, name, err);
     }
     if (rc == HOLD_OK) {
-        rc = add_scanner(p, KNOWN[k].scanner, KNOWN[k].scan, name, err);
+        rc = KNOWN[k].scan != NULL ? add_scanner(p, KNOWN[k].scanner, KNOWN[k].scan, name, err)
+                                   : add_regex(p, KNOWN[k].scanner, &s, name, err);
     }
     if (rc == HOLD_OK) {
         p->byte_level = true;
@@ -196,17 +212,15 @@ static int add_split(struct hold_pretok *p, const json_t *spec, const char *wher
     struct stage *s = NULL;
     if (known != NULL) {
         rc = add_stage(p, STAGE_SCAN, known->name, &s, where, err);
+    } else if (regex != NULL) {
+        rc = add_regex(p, regex, &s, where, err);
     } else {
-        rc = add_stage(p, regex != NULL ? STAGE_REGEX : STAGE_TEXT, regex != NULL ? regex : text,
-                       &s, where, err);
+        rc = add_stage(p, STAGE_TEXT, text, &s, where, err);
     }
     if (rc == HOLD_OK) {
         s->scan = known != NULL ? known->scan : NULL;
         s->behavior = behavior;
         s->invert = invert;
-    }
-    if (rc == HOLD_OK && s->kind == STAGE_REGEX) {
-        rc = hold_regex_new(&s->regex, regex, where, err);
     }
     return rc;
 }

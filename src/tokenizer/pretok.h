@@ -49,10 +49,12 @@ struct hold_scanner {
 };
 const struct hold_scanner *hold_scanner_find(const char *pattern);
 
-/* PCRE2 (pretok_regex.c).  Only syntax that means the same in Oniguruma is taken; patterns that can
- * match nothing are refused.  \p{L} and \p{N} are those of Unicode 16; other \p classes are
- * those of the PCRE2 at hand (Unicode 14 in Debian 12): characters assigned later may be cut
- * otherwise than `tokenizers` does. */
+/* The items of a class that make up \p{name}, n bytes of name, appended to *out (properties.c):
+ * general categories but C and Cn, and scripts.  False: another kind of property. */
+bool hold_property_items(const char *name, size_t n, struct hold_str *out);
+
+/* PCRE2 (pretok_regex.c).  Only syntax that means the same in Oniguruma is taken, and classes
+ * within classes; patterns that can match nothing are refused. */
 struct hold_regex;
 int hold_regex_new(struct hold_regex **out, const char *pattern, const char *where,
                    struct hold_error *err);

@@ -33,75 +33,73 @@ static int refuse(const char *where, const char *what, const char *at, struct ho
 /* PCRE2 still counts U+180E among the blanks, Oniguruma does not: \s is written out. */
 #define BLANKS "\\t-\\r \\x{85}\\p{Z}"
 
-/* Letters and numbers of Unicode 15 and 16, which Oniguruma knows and the PCRE2 of Unicode 14 does
- * not. */
-static const char NEW_LETTERS[] =
-    "\\x{1C89}-\\x{1C8A}\\x{A7CB}-\\x{A7CD}\\x{A7DA}-\\x{A7DC}\\x{105C0}-\\x{105F3}"
-    "\\x{10D4A}-\\x{10D65}\\x{10D6F}-\\x{10D85}\\x{10EC2}-\\x{10EC4}\\x{1123F}-\\x{11240}"
-    "\\x{11380}-\\x{11389}\\x{1138B}\\x{1138E}\\x{11390}-\\x{113B5}\\x{113B7}\\x{113D1}"
-    "\\x{113D3}\\x{11BC0}-\\x{11BE0}\\x{11F02}\\x{11F04}-\\x{11F10}\\x{11F12}-\\x{11F33}"
-    "\\x{1342F}\\x{13441}-\\x{13446}\\x{13460}-\\x{143FA}\\x{16100}-\\x{1611D}\\x{16D40}-\\x{16D6C}"
-    "\\x{18CFF}\\x{1B132}\\x{1B155}\\x{1DF25}-\\x{1DF2A}\\x{1E030}-\\x{1E06D}\\x{1E4D0}-\\x{1E4EB}"
-    "\\x{1E5D0}-\\x{1E5ED}\\x{1E5F0}\\x{2B739}\\x{2EBF0}-\\x{2EE5D}\\x{31350}-\\x{323AF}";
-static const char NEW_NUMBERS[] =
-    "\\x{10D40}-\\x{10D49}\\x{116D0}-\\x{116E3}\\x{11BF0}-\\x{11BF9}\\x{11F50}-\\x{11F59}"
-    "\\x{16130}-\\x{16139}\\x{16D70}-\\x{16D79}\\x{1CCF0}-\\x{1CCF9}\\x{1D2C0}-\\x{1D2D3}"
-    "\\x{1E4F0}-\\x{1E4F9}\\x{1E5F1}-\\x{1E5FA}";
-
-static bool is_wide_class(const char *p) {
-    return strncmp(p, "\\p{L}", 5) == 0 || strncmp(p, "\\p{N}", 5) == 0;
+/* The length of an escape, p at its backslash. */
+static size_t escape_length(const char *p) {
+    const char *end = (p[1] == 'p' || p[1] == 'P') && p[2] == '{' ? strchr(p, '}') : NULL;
+    return end != NULL ? (size_t)(end - p) + 1 : 2;
 }
 
-/* One escape, p at its backslash; of \p{L} and \p{N} all of it. */
-static int translate_escape(const char *p, bool in_class, const char *where, struct hold_str *out,
-                            struct hold_error *err) {
-    if (p[1] == '\0' || !same_escape(p[1]) || (in_class && p[1] == 'S')) {
+/* One escape of n bytes, p at its backslash. */
+static int translate_escape(const char *p, size_t n, bool in_class, const char *where,
+                            struct hold_str *out, struct hold_error *err) {
+    bool property = p[1] == 'p' || p[1] == 'P', negated = p[1] == 'S' || p[1] == 'D' || p[1] == 'P';
+    if (p[1] == '\0' || !same_escape(p[1]) || (in_class && negated) || (property && n <= 4)) {
         return refuse(where, "an escape", p, err);
     }
-    if (p[1] == 's' && in_class) {
-        hold_str_add(out, BLANKS);
-    } else if (p[1] == 's' || p[1] == 'S') {
-        hold_str_add(out, p[1] == 's' ? "[" BLANKS "]" : "[^" BLANKS "]");
-    } else if (is_wide_class(p)) {
-        hold_str_add(out, in_class ? "" : "[");
-        hold_str_add(out, p[3] == 'L' ? NEW_LETTERS : NEW_NUMBERS);
-        hold_str_add_bytes(out, p, 5);
-        hold_str_add(out, in_class ? "" : "]");
-    } else {
-        hold_str_add_bytes(out, p, 2);
+    if (!property && strchr("sSdD", p[1]) == NULL) {
+        hold_str_add_bytes(out, p, n);
+        return HOLD_OK;
     }
+    hold_str_add(out, in_class ? "" : negated ? "[^" : "[");
+    if (p[1] == 's' || p[1] == 'S') {
+        hold_str_add(out, BLANKS);
+    } else if (!hold_property_items(property ? p + 3 : "Nd", property ? n - 4 : 2, out)) {
+        return refuse(where, "a property", p, err);
+    }
+    hold_str_add(out, in_class ? "" : "]");
     return HOLD_OK;
+}
+
+/* A class within a class adds its characters; its brackets, p at one of them, can go where no range
+ * would come of it. */
+static bool can_flatten(const char *p) {
+    return *p == '[' ? p[-1] != '-' && p[1] != '\0' && strchr("^:-]", p[1]) == NULL
+                     : p[-1] != '-' && p[1] != '-';
 }
 
 /* The pattern for PCRE2. It uses only what both engines read alike, else the offender is named. */
 static int translate(const char *pattern, const char *where, struct hold_str *out,
                      struct hold_error *err) {
-    bool in_class = false;
+    int depth = 0; /* of classes */
     int rc = HOLD_OK;
     for (const char *p = pattern; rc == HOLD_OK && *p != '\0'; p++) {
         if (*p == '\\') {
-            rc = translate_escape(p, in_class, where, out, err);
-            p += is_wide_class(p) ? 4 : 1;
+            size_t n = escape_length(p);
+            rc = translate_escape(p, n, depth > 0, where, out, err);
+            p += n - 1;
             continue;
         }
-        if (in_class && (*p == '[' || (*p == '&' && p[1] == '&'))) {
+        bool inner = (depth > 0 && *p == '[') || (depth > 1 && *p == ']');
+        if ((inner && !can_flatten(p)) || (depth > 0 && *p == '&' && p[1] == '&')) {
             rc = refuse(where, "a class within a class", p, err);
-        } else if (!in_class && *p == '(' && p[1] == '*') {
+        } else if (depth == 0 && *p == '(' && p[1] == '*') {
             rc = refuse(where, "a verb", p, err);
-        } else if (!in_class && *p == '(' && p[1] == '?' &&
+        } else if (depth == 0 && *p == '(' && p[1] == '?' &&
                    (p[2] == '\0' || strchr(":!=<>i#", p[2]) == NULL ||
                     (p[2] == 'i' && p[3] != ':'))) {
             rc = refuse(where, "a group", p, err);
-        } else if (*p == '[' && !in_class) {
-            in_class = true;
+        } else if (*p == '[' && depth == 0) {
             size_t skip = p[1] == '^' ? 1 : 0;
             skip += p[1 + skip] == ']' ? 1 : 0; /* a bracket that comes first is itself */
-            hold_str_add_bytes(out, p, skip);
+            hold_str_add_bytes(out, p, skip + 1);
             p += skip;
-        } else if (*p == ']') {
-            in_class = false;
+            depth = 1;
+            continue;
         }
-        hold_str_add_char(out, *p);
+        if (!inner) {
+            hold_str_add_char(out, *p);
+        }
+        depth += depth == 0 ? 0 : *p == '[' ? 1 : *p == ']' ? -1 : 0;
     }
     return rc == HOLD_OK ? hold_str_check(out, err) : rc;
 }

@@ -255,13 +255,46 @@ static void catastrophic_pattern_is_bounded(void **state) {
     hold_tokenizer_free(t);
 }
 
+/* A class within a class adds its characters. */
+static void classes_within_classes(void **state) {
+    (void)state;
+    struct hold_tokenizer *t[] = {made(with_pattern("[a\\p{Lu}[b\\s[c]]d]+|[^\\p{L}[ ]]+|.")),
+                                  made(with_pattern("[a\\p{Lu}b\\scd]+|[^\\p{L} ]+|."))};
+    static const char TEXT[] = "ab cdE!x]d[ \xC3\x89? the [brown] fox";
+    struct hold_ids ids[2] = {{0}, {0}};
+    for (int i = 0; i < 2; i++) {
+        struct hold_error err = {0};
+        assert_int_equal(hold_tokenizer_encode(t[i], TEXT, strlen(TEXT), false, &ids[i], &err),
+                         HOLD_OK);
+    }
+    assert_int_equal(ids[0].len, ids[1].len);
+    assert_memory_equal(ids[0].data, ids[1].data, ids[0].len * sizeof(int32_t));
+    for (int i = 0; i < 2; i++) {
+        hold_ids_release(&ids[i]);
+        hold_tokenizer_free(t[i]);
+    }
+}
+
 static void patterns_refused(void **state) {
     (void)state;
     static const struct {
         const char *pattern, *says;
         int code;
     } CASES[] = {{"\\w+", "escape", HOLD_EUNSUPPORTED},
-                 {"[a[b]]", "class within a class", HOLD_EUNSUPPORTED},
+                 {"[a[^b]]", "class within a class", HOLD_EUNSUPPORTED},
+                 {"[a-[b]]", "class within a class", HOLD_EUNSUPPORTED},
+                 {"[[a]-z]", "class within a class", HOLD_EUNSUPPORTED},
+                 {"[[a-]z]", "class within a class", HOLD_EUNSUPPORTED},
+                 {"[a[-b]]", "class within a class", HOLD_EUNSUPPORTED},
+                 {"[[:alpha:]]", "class within a class", HOLD_EUNSUPPORTED},
+                 {"[a[]]", "class within a class", HOLD_EUNSUPPORTED},
+                 {"[a[b]", "missing terminating", HOLD_EFORMAT},
+                 {"\\p{Cn}", "property", HOLD_EUNSUPPORTED},
+                 {"\\p{^L}", "property", HOLD_EUNSUPPORTED},
+                 {"\\p{Klingon}", "unknown property", HOLD_EFORMAT},
+                 {"\\pL", "escape", HOLD_EUNSUPPORTED},
+                 {"\\p{L", "escape", HOLD_EUNSUPPORTED},
+                 {"[\\P{L}]", "escape", HOLD_EUNSUPPORTED},
                  {"[a-z&&[^b]]", "class within a class", HOLD_EUNSUPPORTED},
                  {"(?m)a", "group", HOLD_EUNSUPPORTED},
                  {"(*UTF)a", "verb", HOLD_EUNSUPPORTED},
@@ -468,6 +501,7 @@ int main(void) {
         cmocka_unit_test(bad_utf8),
         cmocka_unit_test(long_text_is_fast),
         cmocka_unit_test(catastrophic_pattern_is_bounded),
+        cmocka_unit_test(classes_within_classes),
         cmocka_unit_test(patterns_refused),
         cmocka_unit_test(hostile_files),
         cmocka_unit_test(a_million_added_tokens),

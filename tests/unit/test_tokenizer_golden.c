@@ -1,6 +1,6 @@
 /* test_tokenizer_golden.c: ids equal those of the `tokenizers` crate.
  *
- * Small vocabularies under ten pre-tokenizers always; SmolLM2's own when HOLD_TEST_MODEL names a
+ * Small vocabularies under twelve pre-tokenizers always; SmolLM2's own when HOLD_TEST_MODEL names a
  * GGUF file of it (the real-model tier). Data: tests/golden/tokenizer/make_vocabs.py. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -82,8 +82,8 @@ static long each_row(const char *path, void (*row)(void *user, const json_t *row
     return line;
 }
 
-static const char *const KINDS[] = {"gpt2",   "smollm",  "llama3", "qwen2",   "cl100k",  "mixed",
-                                    "llama2", "mistral", "gemma",  "unigram", "charsmap"};
+static const char *const KINDS[] = {"gpt2",  "smollm", "llama3",  "qwen2", "cl100k",  "o200k",
+                                    "mixed", "llama2", "mistral", "gemma", "unigram", "charsmap"};
 enum { N_KINDS = sizeof KINDS / sizeof KINDS[0] };
 
 struct small {

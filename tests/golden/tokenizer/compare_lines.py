@@ -32,6 +32,9 @@ import lines as mixed
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 HEAD = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+UPPER, LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
+TEKKEN = (rf"[^\r\n\p{{L}}\p{{N}}]?[{UPPER}]*[{LOWER}]+|[^\r\n\p{{L}}\p{{N}}]?[{UPPER}]+[{LOWER}]*|"
+          r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 TAIL = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
@@ -42,6 +45,8 @@ def pre_tokenizer(name):
         return P.Sequence([P.Digits(individual_digits=True), P.ByteLevel(add_prefix_space=False)])
     if name in ("gpt-2", "mpt", "olmo", "phi-2", "default"):
         return P.ByteLevel(add_prefix_space=False)
+    if name == "tekken":
+        return P.Sequence([P.Split(Regex(TEKKEN), "isolated"), P.ByteLevel(add_prefix_space=False, use_regex=False)])
     digits = {"llama-bpe": r"\p{N}{1,3}", "qwen2": r"\p{N}"}[name]
     return P.Sequence([P.Split(Regex(HEAD + digits + TAIL), "isolated"),
                        P.ByteLevel(add_prefix_space=False, use_regex=False)])
@@ -148,7 +153,8 @@ def peer(model):
     pieces = fields["tokenizer.ggml.tokens"].contents()
     types = fields["tokenizer.ggml.token_type"].contents()
     merges = [tuple(m.split(" ")) for m in fields["tokenizer.ggml.merges"].contents()]
-    tokenizer = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)}, merges))
+    tokenizer = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)}, merges,
+                                     ignore_merges=fields["tokenizer.ggml.pre"].contents() in ("llama-bpe", "tekken")))
     tokenizer.pre_tokenizer = pre_tokenizer(fields["tokenizer.ggml.pre"].contents())
     if fields["tokenizer.ggml.pre"].contents() in ("mpt", "qwen2"):
         tokenizer.normalizer = normalizers.NFC()

@@ -21,6 +21,10 @@ import lines as mixed
 # OpenAI's cl100k pattern: possessive quantifiers, a case-insensitive group; no scanner of ours knows it.
 CL100K = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|"
           r"\s+(?!\S)|\s+")
+# OpenAI's o200k: categories of letters and marks.
+O200K = (rf"[^\r\n\p{{L}}\p{{N}}]?[{compare_lines.UPPER}]*[{compare_lines.LOWER}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+         rf"[^\r\n\p{{L}}\p{{N}}]?[{compare_lines.UPPER}]+[{compare_lines.LOWER}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+         r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 BYTES = P.ByteLevel(add_prefix_space=False, use_regex=False)
 LLAMA = compare_lines.HEAD + r"\p{N}{1,3}" + compare_lines.TAIL
 QWEN = compare_lines.HEAD + r"\p{N}" + compare_lines.TAIL
@@ -30,6 +34,7 @@ KINDS = {
     "llama3": (None, P.Sequence([P.Split(Regex(LLAMA), "isolated"), BYTES])),
     "qwen2": (normalizers.NFC(), P.Sequence([P.Split(Regex(QWEN), "isolated"), BYTES])),
     "cl100k": (None, P.Sequence([P.Split(Regex(CL100K), "removed", invert=True), BYTES])),
+    "o200k": (None, P.Sequence([P.Split(Regex(O200K), "removed", invert=True), BYTES])),
     "mixed": (normalizers.Sequence([normalizers.NFC()]),
               P.Sequence([P.Digits(individual_digits=False), P.Split("'", "merged_with_next"),
                           P.Split(Regex(r"[!?.,]+"), "merged_with_previous"), P.Split(Regex(r"\s"), "contiguous"),
