@@ -51,6 +51,7 @@ static void catch_signals(void) {
     sigaction(SIGUSR1, &a, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* the write fails and says so */
+    hold_cli_catch_bus();
     main_thread = pthread_self();
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     if (pthread_create(&waiter, NULL, wait_for_signals, &main_thread) != 0)
