@@ -20,6 +20,9 @@ static const size_t READ_DEFAULT_MAX = (size_t)2 << 30;
 
 /* Open for reading and say what it is.  Non-blocking, so that a pipe is refused, not waited for. */
 static int open_regular(const char *path, struct stat *st, int *fd, struct hold_error *err) {
+    *fd = -1;
+    if (*path == '\0') /* what hold_str_text gives when memory is out */
+        return hold_fail(err, HOLD_ENOMEMORY, "no path: memory is out, or no name was given");
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0)
         return hold_fail_errno(err, errno, "%s", path);

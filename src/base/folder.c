@@ -120,6 +120,8 @@ static int remove_folder(int parent, const char *name, const char *top, struct h
 }
 
 int hold_remove_tree(const char *path, struct hold_error *err) {
+    if (!*path) /* what hold_str_text gives when memory is out */
+        return hold_fail(err, HOLD_ENOMEMORY, "no path: memory is out, or no name was given");
     if (unlink(path) == 0 || errno == ENOENT)
         return HOLD_OK;
     if (errno == EISDIR || errno == EPERM)

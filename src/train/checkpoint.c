@@ -99,14 +99,6 @@ static int load_vectors(struct hold_run *run, const char *path, struct hold_erro
 
 /* --- the rest --- */
 
-/* NULL when memory is out: a list that lacks an item must not be saved. */
-static json_t *whole_list(json_t *a, int bad) {
-    if (bad == 0)
-        return a;
-    json_decref(a);
-    return NULL;
-}
-
 static json_t *streams_json(const struct hold_run *run) {
     json_t *a = json_array();
     int bad = 0;
@@ -115,7 +107,7 @@ static json_t *streams_json(const struct hold_run *run) {
             json_array_append_new(a, json_pack("{s:s, s:I, s:I}", "name", run->streams[i].name,
                                                "epoch", (json_int_t)run->streams[i].epoch,
                                                "position", (json_int_t)run->streams[i].position));
-    return whole_list(a, bad);
+    return hold_json_whole(a, bad);
 }
 
 static json_t *methods_json(const struct hold_run *run) {
@@ -127,7 +119,7 @@ static json_t *methods_json(const struct hold_run *run) {
         bad |= json_array_append_new(
             a, json_pack("{s:s, s:o}", "name", m->hooks->name, "state", state));
     }
-    return whole_list(a, bad);
+    return hold_json_whole(a, bad);
 }
 
 static json_t *evaluated_json(const struct hold_run *run) {
