@@ -1,5 +1,5 @@
 # The front door: every target is one command of its own.
-.PHONY: all help demo test lint asan bench fuzz mutants clean
+.PHONY: all help demo test lint asan bench fuzz mutants faults clean
 
 all: ## build a release: build/release/holdfast
 	cmake --preset release && cmake --build --preset release
@@ -24,6 +24,9 @@ fuzz: ## run every fuzz target for a minute (clang)
 
 mutants: ## remove each check in turn and demand that its test fails
 	tests/mutants/run
+
+faults: ## fail every system call and every allocation of every path in turn (an hour)
+	tests/fault/run
 
 bench: ## measure training against the machine's peak and against PyTorch
 	bench/run

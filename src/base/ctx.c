@@ -28,7 +28,7 @@ void hold_log(const struct hold_ctx *ctx, enum hold_level level, const char *roo
 }
 
 bool hold_stopped(const struct hold_ctx *ctx) {
-    return ctx && ctx->stop && *ctx->stop;
+    return ctx && ctx->stop && __atomic_load_n(ctx->stop, __ATOMIC_RELAXED) != 0;
 }
 
 double hold_clock_now(void) {

@@ -20,6 +20,9 @@ static const size_t READ_DEFAULT_MAX = (size_t)2 << 30;
 
 /* Open for reading and say what it is.  Non-blocking, so that a pipe is refused, not waited for. */
 static int open_regular(const char *path, struct stat *st, int *fd, struct hold_error *err) {
+    *fd = -1;
+    if (*path == '\0') /* what hold_str_text gives when memory is out */
+        return hold_fail(err, HOLD_ENOMEMORY, "no path: memory is out, or no name was given");
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0)
         return hold_fail_errno(err, errno, "%s", path);
@@ -94,26 +97,48 @@ int hold_map_open(struct hold_map *map, const char *path, struct hold_error *err
     *map = (struct hold_map){0};
     struct stat st = {0};
     int fd, rc = open_regular(path, &st, &fd, err);
-    if (rc)
-        return rc;
+    return rc ? rc : hold_map_fd(map, fd, path, err);
+}
+
+int hold_map_fd(struct hold_map *map, int fd, const char *path, struct hold_error *err) {
+    struct stat st = {0};
     void *data = MAP_FAILED;
-    if (st.st_size <= 0)
+    int rc = HOLD_OK;
+    *map = (struct hold_map){0};
+    if (fstat(fd, &st) != 0)
+        rc = hold_fail_errno(err, errno, "%s", path);
+    else if (!S_ISREG(st.st_mode))
+        rc = hold_fail(err, HOLD_EFORMAT, "%s: not a regular file", path);
+    else if (st.st_size <= 0)
         rc = hold_fail(err, HOLD_EFORMAT, "%s: the file is empty", path);
     else if ((data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0)) == MAP_FAILED)
         rc = hold_fail_errno(err, errno, "%s: mapping", path);
-    close(fd);
-    if (rc)
+    if (rc) {
+        close(fd);
         return rc;
-    *map = (struct hold_map){data, (size_t)st.st_size, hold_strdup(path)};
+    }
+    *map = (struct hold_map){data, (size_t)st.st_size, hold_strdup(path), fd, st.st_mtim};
     if (map->path)
         return HOLD_OK;
     hold_map_release(map);
     return hold_fail(err, HOLD_ENOMEMORY, "%s: not enough memory for the path", path);
 }
 
+int hold_map_check(const struct hold_map *map, struct hold_error *err) {
+    struct stat st = {0};
+    if (fstat(map->fd, &st) != 0)
+        return hold_fail_errno(err, errno, "%s", map->path);
+    if ((size_t)st.st_size == map->bytes && st.st_mtim.tv_sec == map->changed_at.tv_sec &&
+        st.st_mtim.tv_nsec == map->changed_at.tv_nsec)
+        return HOLD_OK;
+    return hold_fail(err, HOLD_EDATA, "%s: has been written to while it was being read", map->path);
+}
+
 void hold_map_release(struct hold_map *map) {
-    if (map->data)
+    if (map->data) {
         munmap((void *)(uintptr_t)map->data, map->bytes);
+        close(map->fd);
+    }
     hold_free(map->path);
     *map = (struct hold_map){0};
 }
@@ -138,7 +163,7 @@ int hold_sync_dir(const char *path, struct hold_error *err) {
     return failed ? hold_fail_errno(err, failed, "%s: syncing the folder", path) : HOLD_OK;
 }
 
-static int sync_parent(const char *path, struct hold_error *err) {
+int hold_sync_parent(const char *path, struct hold_error *err) {
     char *folder = parent_of(path);
     if (!folder)
         return hold_fail(err, HOLD_ENOMEMORY, "%s: not enough memory for the path", path);
@@ -223,7 +248,7 @@ int hold_writer_commit(struct hold_writer *w, struct hold_error *err) {
     if (!rc) {
         hold_free(w->temp); /* nothing is left to remove */
         w->temp = NULL;
-        rc = sync_parent(w->path, err);
+        rc = hold_sync_parent(w->path, err);
     }
     hold_writer_drop(w);
     return rc;
@@ -292,7 +317,7 @@ int hold_rename_new(const char *from, const char *to, struct hold_error *err) {
         return hold_fail(err, HOLD_EBUSY, "%s: already there, not replaced", to);
     if (failed)
         return hold_fail_errno(err, failed, "%s: renaming from %s", to, from);
-    return sync_parent(to, err);
+    return hold_sync_parent(to, err);
 }
 
 /* ---- locks ---- */

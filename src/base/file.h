@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/status.h"
 #include "base/str.h"
@@ -19,9 +20,16 @@ int hold_file_read(const char *path, size_t max_bytes, struct hold_str *out,
 struct hold_map {
     const uint8_t *data;
     size_t bytes;
-    char *path; /* for messages */
+    char *path;                 /* for messages */
+    int fd;                     /* open as long as the map */
+    struct timespec changed_at; /* when its bytes had last been written */
 };
 int hold_map_open(struct hold_map *map, const char *path, struct hold_error *err);
+/* The same of an open file, which the map takes over, also on failure. */
+int hold_map_fd(struct hold_map *map, int fd, const char *path, struct hold_error *err);
+/* EDATA when the file has been written to since it was mapped.  Who reads the map of one that has
+ * become shorter meets SIGBUS: what must live on copies first, and a program says why it ends. */
+int hold_map_check(const struct hold_map *map, struct hold_error *err);
 void hold_map_release(struct hold_map *map);
 
 /* Write bytes so that `path` shows either the old or the whole new file: temporary name in the
@@ -41,10 +49,11 @@ int hold_writer_put(struct hold_writer *w, const void *bytes, size_t n, struct h
 int hold_writer_commit(struct hold_writer *w, struct hold_error *err);
 void hold_writer_drop(struct hold_writer *w);
 
-int hold_mkdirs(const char *path, struct hold_error *err); /* like mkdir -p */
+int hold_mkdirs(const char *path, struct hold_error *err); /* like mkdir -p, synced */
 /* No link is followed; a path that is not there is fine. */
 int hold_remove_tree(const char *path, struct hold_error *err);
-int hold_sync_dir(const char *path, struct hold_error *err); /* fsync of a folder */
+int hold_sync_dir(const char *path, struct hold_error *err);    /* fsync of a folder */
+int hold_sync_parent(const char *path, struct hold_error *err); /* of the folder around a path */
 /* Rename and fsync of the folder; EBUSY if `to` is there. */
 int hold_rename_new(const char *from, const char *to, struct hold_error *err);
 int hold_copy_file(const char *from, const char *to, struct hold_error *err);

@@ -53,8 +53,11 @@ void hold_path_join(struct hold_str *out, const char *a, const char *b) {
     hold_str_add(out, b);
 }
 
+/* What is saved below a new folder is not safe before the folder itself is. */
 static int make_one(const char *path, struct hold_error *err) {
-    if (mkdir(path, 0777) == 0 || (errno == EEXIST && hold_is_dir(path)))
+    if (mkdir(path, 0777) == 0)
+        return hold_sync_parent(path, err);
+    if (errno == EEXIST && hold_is_dir(path))
         return HOLD_OK;
     if (errno == EEXIST || errno == ENOTDIR)
         return hold_fail(err, HOLD_EUSAGE, "%s: found a file, expected a folder", path);
@@ -117,6 +120,8 @@ static int remove_folder(int parent, const char *name, const char *top, struct h
 }
 
 int hold_remove_tree(const char *path, struct hold_error *err) {
+    if (!*path) /* what hold_str_text gives when memory is out */
+        return hold_fail(err, HOLD_ENOMEMORY, "no path: memory is out, or no name was given");
     if (unlink(path) == 0 || errno == ENOENT)
         return HOLD_OK;
     if (errno == EISDIR || errno == EPERM)

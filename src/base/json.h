@@ -15,6 +15,10 @@
  * Duplicate keys, trailing text and depth above jansson's limit are refused.  New reference. */
 int hold_json_parse(json_t **out, const char *bytes, size_t n, const char *name, long first_line,
                     struct hold_error *err);
+/* For those who make messages of their own: json_loadb that refuses duplicate keys, with jansson's
+ * `flags` besides, and says json_error_out_of_memory whenever that is what it was.  New reference
+ * or NULL. */
+json_t *hold_json_read(const char *bytes, size_t n, size_t flags, json_error_t *at);
 int hold_json_load(json_t **out, const char *path, struct hold_error *err);
 /* Pretty (2 spaces, keys in insertion order) and atomic. */
 int hold_json_save(const char *path, const json_t *value, struct hold_error *err);
@@ -22,6 +26,10 @@ int hold_json_save(const char *path, const json_t *value, struct hold_error *err
 int hold_json_canonical(const json_t *value, struct hold_str *out, struct hold_error *err);
 /* One line, compact, insertion order; appends to out. */
 int hold_json_line(const json_t *value, struct hold_str *out, struct hold_error *err);
+
+/* The value, or NULL, released, when `bad` is not 0: for lists and objects that are built item by
+ * item and of which none may be missing. */
+json_t *hold_json_whole(json_t *value, int bad);
 
 /* What a value is, for messages: "an object", "text", "null"; "nothing" for NULL. */
 const char *hold_json_kind(const json_t *value);

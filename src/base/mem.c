@@ -7,15 +7,22 @@
 enum { ARENA_ALIGN = 64, ARENA_DEFAULT_CHUNK = 64 * 1024 };
 
 /* The only writable state of the library, and it is for tests: how many allocations of this thread
- * are left until one fails; 0 when off. */
+ * are left until one fails, or below 0 until all do; 0 when off. */
 static _Thread_local int64_t fail_countdown;
 
-void hold_mem_fail_at(int64_t n) {
-    fail_countdown = n > 0 ? n : 0;
+int64_t hold_mem_fail_at(int64_t n) {
+    int64_t left = fail_countdown > 0 ? fail_countdown : 0;
+    fail_countdown = n;
+    return left;
 }
 
 static bool must_fail(void) {
-    return fail_countdown > 0 && --fail_countdown == 0;
+    if (fail_countdown >= 0)
+        return fail_countdown > 0 && --fail_countdown == 0;
+    if (fail_countdown == -1)
+        return true;
+    fail_countdown++;
+    return false;
 }
 
 void *hold_malloc(size_t bytes) {

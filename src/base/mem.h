@@ -21,8 +21,10 @@ void hold_free(void *p);
 char *hold_strdup(const char *text);
 char *hold_strndup(const char *text, size_t n);
 
-/* Tests only: the n-th allocation from now fails (1: the next); 0 switches off. Thread-local. */
-void hold_mem_fail_at(int64_t n);
+/* Tests only: the n-th allocation from now fails (1: the next), or for n < 0 the -n-th and all
+ * after it; 0 switches off.  Thread-local.  Returns how far a count of n > 0 had still to go; 0: it
+ * had been reached, or there was none. */
+int64_t hold_mem_fail_at(int64_t n);
 
 /* Allocation that reports: *out gets zeroed memory or the call fails with ENOMEMORY naming what. */
 int hold_new(void **out, size_t n, size_t size, const char *what, struct hold_error *err);

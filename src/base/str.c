@@ -14,14 +14,19 @@ enum { FIRST_CAP = 64, NEAREST_MAX = 128, REAL_TEXT = 64 };
 
 /* ---- growing strings ---- */
 
+/* Nobody may open or remove what the start of a path names. */
+static bool mark(struct hold_str *s) {
+    hold_str_clear(s);
+    s->out_of_memory = true;
+    return false;
+}
+
 bool hold_str_reserve(struct hold_str *s, size_t extra) {
     if (s->out_of_memory)
         return false;
     size_t need;
-    if (!hold_add_size(s->len, extra, &need) || !hold_add_size(need, 1, &need)) {
-        s->out_of_memory = true;
-        return false;
-    }
+    if (!hold_add_size(s->len, extra, &need) || !hold_add_size(need, 1, &need))
+        return mark(s);
     if (need <= s->cap)
         return true;
     size_t cap = s->cap < FIRST_CAP ? FIRST_CAP : s->cap;
@@ -29,10 +34,8 @@ bool hold_str_reserve(struct hold_str *s, size_t extra) {
         if (!hold_mul_size(cap, 2, &cap))
             cap = need;
     char *data = hold_realloc(s->data, cap);
-    if (!data) {
-        s->out_of_memory = true;
-        return false;
-    }
+    if (!data)
+        return mark(s);
     s->data = data;
     s->cap = cap;
     s->data[s->len] = '\0';

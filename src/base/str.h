@@ -1,5 +1,5 @@
 /* str.h: a growing byte string.  Appending never fails half-way: when memory runs out the string
- * is marked, later appends do nothing, and hold_str_check reports it once. */
+ * is marked and empty, later appends do nothing, and hold_str_check reports it once. */
 #ifndef HOLD_BASE_STR_H
 #define HOLD_BASE_STR_H
 

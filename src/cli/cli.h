@@ -90,6 +90,9 @@ bool hold_cli_colour(int fd);
 /* A signal that a command has answered (chat): the next one counts as the first again. */
 void hold_cli_forget_signal(void);
 
+/* --- bus.c --- */
+void hold_cli_catch_bus(void); /* SIGBUS ends with a line that names the file, and exit code 1 */
+
 /* --- places.c --- */
 int hold_cli_places(struct hold_cli *cli, struct hold_error *err);
 /* *out (cleared) = the folder of the data that ships: HOLDFAST_DATA, or found beside the program

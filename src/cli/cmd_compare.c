@@ -154,6 +154,7 @@ static int compare_score(const struct options *o, const struct hold_cli_score *c
     double *x = xs, *y = x + most;
     int64_t *group = groups;
     json_t *prompts = json_object(); /* a prompt's number: its seeds stay together */
+    int bad = 0;
     if (rc == HOLD_OK)
         json_object_foreach(a, key, row) {
             const json_t *other = json_object_get(b, key);
@@ -161,12 +162,14 @@ static int compare_score(const struct options *o, const struct hold_cli_score *c
             if (other == NULL)
                 continue;
             if (json_object_get(prompts, prompt) == NULL)
-                json_object_set_new(prompts, prompt, json_integer((json_int_t)n));
+                bad |= json_object_set_new(prompts, prompt, json_integer((json_int_t)n));
             x[n] = hold_cli_score_value(c, json_string_value(json_object_get(row, "verdict")));
             y[n] = hold_cli_score_value(c, json_string_value(json_object_get(other, "verdict")));
             group[n++] = json_integer_value(json_object_get(prompts, prompt));
         }
     struct hold_interval d = {0};
+    if (rc == HOLD_OK && bad != 0)
+        rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for pairs");
     if (rc == HOLD_OK && n > 0)
         rc = hold_paired_bootstrap(x, y, group, n, o->rounds, (uint64_t)o->seed, 0.95, &d, err);
     if (rc == HOLD_OK && n > 0)

@@ -39,12 +39,14 @@ static int by_line(const void *pa, const void *pb) {
 
 static int check_json(const struct hold_issues *s, int64_t rows, struct hold_error *err) {
     json_t *list = json_array();
+    int bad = 0;
     for (int64_t i = 0; list != NULL && i < s->n; i++) {
         const struct hold_issue *x = &s->item[i];
-        json_array_append_new(list,
-                              json_pack("{s:b, s:s, s:I, s:s}", "error", (int)x->error, "rule",
-                                        x->rule, "line", (json_int_t)x->line, "text", x->text));
+        bad |= json_array_append_new(list, json_pack("{s:b, s:s, s:I, s:s}", "error", (int)x->error,
+                                                     "rule", x->rule, "line", (json_int_t)x->line,
+                                                     "text", x->text));
     }
+    list = hold_json_whole(list, bad);
     return hold_cli_print_json(json_pack("{s:I, s:I, s:I, s:o}", "rows", (json_int_t)rows, "errors",
                                          (json_int_t)s->n_errors, "warnings",
                                          (json_int_t)s->n_warnings, "issues", list),
@@ -127,12 +129,15 @@ static const struct hold_option show_options[] = {
 static int row_json(const struct hold_renderer *r, const struct hold_row_tokens *t, int64_t index,
                     long line, struct hold_str *out, struct hold_error *err) {
     json_t *list = json_array();
+    int bad = 0;
     for (size_t i = 0; list != NULL && i < t->ids.len; i++) {
         const char *piece = hold_tokenizer_piece(r->tokenizer, t->ids.data[i]);
-        json_array_append_new(list, json_pack("{s:i, s:o, s:f}", "id", (int)t->ids.data[i], "piece",
-                                              hold_cli_json_text(piece, strlen(piece)), "weight",
-                                              (double)hold_row_token_weight(t, i)));
+        bad |=
+            json_array_append_new(list, json_pack("{s:i, s:o, s:f}", "id", (int)t->ids.data[i],
+                                                  "piece", hold_cli_json_text(piece, strlen(piece)),
+                                                  "weight", (double)hold_row_token_weight(t, i)));
     }
+    list = hold_json_whole(list, bad);
     json_t *o = json_pack("{s:I, s:I, s:o}", "index", (json_int_t)index, "line", (json_int_t)line,
                           "tokens", list);
     int rc = o == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a row")
@@ -257,26 +262,28 @@ static int64_t characters(const char *text) {
 static int count_rows(const struct hold_rows *rows, json_t *out, struct hold_error *err) {
     json_t *formats = json_object(), *roles = json_object();
     void *memory = NULL;
+    int bad = 0;
     int rc = hold_new(&memory, (size_t)rows->n, sizeof(int64_t), "sizes", err);
     int64_t *sizes = memory;
     for (int64_t i = 0; rc == HOLD_OK && i < rows->n; i++) {
         const struct hold_row *row = &rows->row[i];
         const char *format = FORMATS[row->format];
         json_int_t n = json_integer_value(json_object_get(formats, format));
-        json_object_set_new(formats, format, json_integer(n + 1));
+        bad |= json_object_set_new(formats, format, json_integer(n + 1));
         sizes[i] = characters(row->text);
         for (size_t k = 0; k < json_array_size(row->messages); k++) {
             const json_t *message = json_array_get(row->messages, k);
             const char *role = json_string_value(json_object_get(message, "role"));
             sizes[i] += characters(json_string_value(json_object_get(message, "content")));
             n = json_integer_value(json_object_get(roles, role));
-            json_object_set_new(roles, role, json_integer(n + 1));
+            bad |= json_object_set_new(roles, role, json_integer(n + 1));
         }
     }
-    if (rc == HOLD_OK && (json_object_set_new(out, "rows", json_integer(rows->n)) != 0 ||
-                          json_object_set(out, "formats", formats) != 0 ||
-                          json_object_set(out, "messages", roles) != 0 ||
-                          json_object_set_new(out, "characters", spread(sizes, rows->n)) != 0))
+    if (rc == HOLD_OK &&
+        (bad != 0 || json_object_set_new(out, "rows", json_integer(rows->n)) != 0 ||
+         json_object_set(out, "formats", formats) != 0 ||
+         json_object_set(out, "messages", roles) != 0 ||
+         json_object_set_new(out, "characters", spread(sizes, rows->n)) != 0))
         rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for statistics");
     json_decref(formats);
     json_decref(roles);
@@ -331,6 +338,7 @@ static int stats_text(const json_t *stats, struct hold_error *err) {
                 hold_str_addf(&text, "%.1f", json_real_value(item));
         }
         hold_table_cell(&t, "%s", hold_str_text(&text));
+        t.out_of_memory = t.out_of_memory || text.out_of_memory;
         hold_str_release(&text);
     }
     return hold_table_print(&t, err);

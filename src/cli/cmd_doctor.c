@@ -17,20 +17,22 @@ struct report {
     json_t *facts;    /* name -> text or number, in order */
     json_t *missing;  /* what keeps us from working */
     json_t *warnings; /* what is worth knowing */
+    int bad;          /* something that was found has no place: memory is out */
 };
 
 static void fact(struct report *r, const char *name, json_t *value) {
-    json_object_set_new(r->facts, name, value);
+    r->bad |= json_object_set_new(r->facts, name, value);
 }
 
-static void note(json_t *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void note(json_t *list, const char *format, ...) {
+static void note(struct report *r, json_t *list, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void note(struct report *r, json_t *list, const char *format, ...) {
     struct hold_str text = HOLD_STR_INIT;
     va_list args;
     va_start(args, format);
     hold_str_vaddf(&text, format, args);
     va_end(args);
-    json_array_append_new(list, hold_cli_json_text(hold_str_text(&text), text.len));
+    r->bad |= json_array_append_new(list, hold_cli_json_text(hold_str_text(&text), text.len));
     hold_str_release(&text);
 }
 
@@ -55,6 +57,7 @@ static json_t *cpu_features(void) {
                                         "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_tile"};
     struct hold_str flags = HOLD_STR_INIT;
     json_t *found = json_array();
+    int bad = 0;
     cpu_line("flags", &flags);
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
         size_t n = strlen(NAMES[i]);
@@ -62,14 +65,14 @@ static json_t *cpu_features(void) {
         while ((at = strstr(at, NAMES[i])) != NULL) {
             bool word = (at == flags.data || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0');
             if (word) {
-                json_array_append_new(found, json_string(NAMES[i]));
+                bad |= json_array_append_new(found, json_string(NAMES[i]));
                 break;
             }
             at += n;
         }
     }
     hold_str_release(&flags);
-    return found;
+    return hold_json_whole(found, bad);
 }
 
 static void look_at_machine(struct hold_cli *cli, struct report *r) {
@@ -90,13 +93,13 @@ static void look_at_machine(struct hold_cli *cli, struct report *r) {
         fact(r, "peak_gflops", json_real(hold_device_peak_gflops(device)));
         hold_device_free(device);
     } else {
-        note(r->missing, "a device: %s", err.text);
+        note(r, r->missing, "a device: %s", err.text);
     }
     double limit = (double)hold_memory_limit();
     fact(r, "memory_limit_bytes", json_integer((json_int_t)limit));
     if (limit > 0 && limit < LEAST_MEMORY) {
         hold_cli_bytes(text, limit);
-        note(r->missing, "memory: %s may be used, training the default model wants 2 GB", text);
+        note(r, r->missing, "memory: %s may be used, training the default model wants 2 GB", text);
     }
     hold_str_release(&cpu);
 }
@@ -137,26 +140,27 @@ static void look_at_places(struct hold_cli *cli, struct report *r) {
     int64_t n = count_models(models);
     fact(r, "models", json_integer(n));
     if (n == 0)
-        note(r->missing, "a model: %s has none; 'scripts/fetch-model %s' fetches the default one",
-             models, HOLD_DEFAULT_MODEL);
+        note(r, r->missing,
+             "a model: %s has none; 'scripts/fetch-model %s' fetches the default one", models,
+             HOLD_DEFAULT_MODEL);
     fact(r, "store", json_string(store));
     if (!can_write(store))
-        note(r->missing, "a store: %s cannot be written; --store DIR names another", store);
+        note(r, r->missing, "a store: %s cannot be written; --store DIR names another", store);
     double left = (double)hold_disk_free(store);
     fact(r, "store_free_bytes", json_integer((json_int_t)left));
     if (left > 0 && left < 2e9) {
         char text[32];
         hold_cli_bytes(text, left);
-        note(r->warnings, "the store's disk has %s left; the demo wants about 2 GB", text);
+        note(r, r->warnings, "the store's disk has %s left; the demo wants about 2 GB", text);
     }
     if (hold_cli_data_dir(&data, &err) == HOLD_OK)
         fact(r, "data_folder", json_string(hold_str_text(&data)));
     else
-        note(r->missing, "the data that ships: %s", err.text);
+        note(r, r->missing, "the data that ships: %s", err.text);
     if (hold_cli_recipes_dir(&data, &err) == HOLD_OK)
         fact(r, "recipes_folder", json_string(hold_str_text(&data)));
     else
-        note(r->warnings, "no recipes: %s", err.text);
+        note(r, r->warnings, "no recipes: %s", err.text);
     hold_str_release(&data);
 }
 
@@ -195,15 +199,17 @@ static int print_report(const struct report *r, struct hold_error *err) {
 }
 
 static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct hold_error *err) {
-    struct report r = {json_object(), json_array(), json_array()};
+    struct report r = {json_object(), json_array(), json_array(), 0};
     (void)opts;
     (void)n_args;
     (void)args;
     look_at_machine(cli, &r);
     look_at_places(cli, &r);
     size_t missing = json_array_size(r.missing);
-    int rc;
-    if (cli->common.json) {
+    int rc = r.bad == 0 ? HOLD_OK : hold_fail(err, HOLD_ENOMEMORY, "no memory for a report");
+    if (rc < 0) {
+        missing = 0;
+    } else if (cli->common.json) {
         json_t *o = json_pack("{s:b, s:O, s:O, s:O}", "usable", missing == 0, "facts", r.facts,
                               "missing", r.missing, "warnings", r.warnings);
         rc = hold_cli_print_json(o, err);

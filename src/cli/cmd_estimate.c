@@ -71,11 +71,13 @@ static int estimate(struct hold_cli *cli, struct hold_training *t, const struct 
                   "step_bytes", (json_int_t)step, "vector_bytes", (json_int_t)vectors, "peak_bytes",
                   (json_int_t)peak, "limit_bytes", (json_int_t)limit, "fits", (int)fits, "rows",
                   (json_int_t)t->rows.n, "steps", (json_int_t)steps);
+    int bad = 0;
     if (e != NULL && fits) {
-        json_object_set_new(e, "tokens", json_integer((json_int_t)tokens));
-        json_object_set_new(e, "tokens_per_second", json_real(each > 0 ? 1 / each : 0));
-        json_object_set_new(e, "seconds", json_real(each * tokens));
+        bad |= json_object_set_new(e, "tokens", json_integer((json_int_t)tokens));
+        bad |= json_object_set_new(e, "tokens_per_second", json_real(each > 0 ? 1 / each : 0));
+        bad |= json_object_set_new(e, "seconds", json_real(each * tokens));
     }
+    e = hold_json_whole(e, bad);
     if (e == NULL)
         rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for an estimate");
     else

@@ -177,10 +177,12 @@ static int add_row(struct work *w, int s, int64_t i, const char *verdict, const 
     json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:s}", "arm", arm_name(w->o), "set",
                           SUITES[s].name, "index", (json_int_t)i, "id", row->id, "prompt_sha256",
                           sha, "verdict", verdict, "judge", judge, "reason", reason);
+    int bad = 0;
     if (o != NULL && w->o->with_text) {
-        json_object_set_new(o, "prompt", json_string(prompt));
-        json_object_set_new(o, "answer", hold_cli_json_text(answer, strlen(answer)));
+        bad |= json_object_set_new(o, "prompt", json_string(prompt));
+        bad |= json_object_set_new(o, "answer", hold_cli_json_text(answer, strlen(answer)));
     }
+    o = hold_json_whole(o, bad);
     int rc = o == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a row")
                        : hold_json_line(o, &w->lines, err);
     hold_str_add_char(&w->lines, '\n');

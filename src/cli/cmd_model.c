@@ -36,28 +36,31 @@ static json_t *shape_json(const struct hold_shape *s) {
 
 static json_t *types_json(const struct hold_model_files *f, int64_t *numbers, uint64_t *bytes) {
     json_t *types = json_object();
+    int bad = 0;
     for (int64_t i = 0; types != NULL && i < f->n_tensors; i++) {
         const struct hold_stored *t = &f->tensors[i];
         const char *name = hold_stored_type_name(t->type);
         json_int_t n = json_integer_value(json_object_get(types, name));
-        json_object_set_new(types, name, json_integer(n + 1));
+        bad |= json_object_set_new(types, name, json_integer(n + 1));
         *numbers += hold_stored_count(t);
         *bytes += t->bytes;
     }
-    return types;
+    return hold_json_whole(types, bad);
 }
 
 static json_t *tensors_json(const struct hold_model_files *f) {
     json_t *list = json_array();
+    int bad = 0;
     for (int64_t i = 0; list != NULL && i < f->n_tensors; i++) {
         const struct hold_stored *t = &f->tensors[i];
         json_t *dims = json_array();
         for (int d = 0; d < t->n_dims; d++)
-            json_array_append_new(dims, json_integer(t->dim[d]));
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", t->name, "type",
-                                              hold_stored_type_name(t->type), "shape", dims));
+            bad |= json_array_append_new(dims, json_integer(t->dim[d]));
+        bad |=
+            json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", t->name, "type",
+                                                  hold_stored_type_name(t->type), "shape", dims));
     }
-    return list;
+    return hold_json_whole(list, bad);
 }
 
 static json_t *text_or_null(const char *text) {
@@ -73,8 +76,9 @@ static json_t *info_json(const struct hold_text_side *t, bool tensors) {
         hold_hash_bytes(f->chat_template, strlen(f->chat_template), template_hash);
     hold_tokenizer_hash(f->tokenizer, tokenizer_hash);
     json_t *types = types_json(f, &numbers, &bytes), *ends = json_array();
+    int bad = 0;
     for (int i = 0; i < f->n_eos_ids; i++)
-        json_array_append_new(ends, json_integer(f->eos_ids[i]));
+        bad |= json_array_append_new(ends, json_integer(f->eos_ids[i]));
     json_t *o = json_pack(
         "{s:s, s:s, s:s, s:I, s:I, s:o, s:I, s:o, s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "path",
         f->path, "format", f->gguf != NULL ? "gguf" : "huggingface", "content_id", f->content_id,
@@ -85,8 +89,8 @@ static json_t *info_json(const struct hold_text_side *t, bool tensors) {
         "chat_template", text_or_null(f->chat_template), "chat_template_sha256",
         text_or_null(f->chat_template == NULL ? NULL : template_hash));
     if (o != NULL && tensors)
-        json_object_set_new(o, "tensor_list", tensors_json(f));
-    return o;
+        bad |= json_object_set_new(o, "tensor_list", tensors_json(f));
+    return hold_json_whole(o, bad);
 }
 
 /* A row of the table; an object is a row for each of its members, so that no row is wide. */
@@ -100,11 +104,13 @@ static void info_row(struct hold_table *t, const char *key, const json_t *value)
             hold_str_clear(&line);
             hold_str_addf(&line, "%s.%s", key, inner);
             info_row(t, hold_str_text(&line), member);
+            t->out_of_memory = t->out_of_memory || line.out_of_memory;
         }
     } else {
         int rc = text != NULL ? HOLD_OK : hold_json_line(value, &line, &ignored);
         hold_table_cell(t, "%s", key);
-        hold_table_cell(t, "%s", text != NULL ? text : rc == HOLD_OK ? hold_str_text(&line) : "?");
+        hold_table_cell(t, "%s", text != NULL ? text : hold_str_text(&line));
+        t->out_of_memory = t->out_of_memory || rc < 0;
     }
     hold_str_release(&line);
 }

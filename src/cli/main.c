@@ -13,10 +13,15 @@
 
 /* --- signals: the second one ends at once --- */
 
+/* One thread writes it, others look: whole, and at once or soon. */
 static volatile sig_atomic_t stop_signal;
 
+static int stopped_by(void) {
+    return __atomic_load_n(&stop_signal, __ATOMIC_RELAXED);
+}
+
 void hold_cli_forget_signal(void) {
-    stop_signal = 0;
+    __atomic_store_n(&stop_signal, 0, __ATOMIC_RELAXED);
 }
 
 static void wake(int sig) {
@@ -32,9 +37,9 @@ static void *wait_for_signals(void *main_thread) {
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     for (int sig; sigwait(&set, &sig) == 0;) {
-        if (stop_signal != 0)
+        if (stopped_by() != 0)
             _exit(128 + sig);
-        stop_signal = sig;
+        __atomic_store_n(&stop_signal, sig, __ATOMIC_RELAXED);
         pthread_kill(*(pthread_t *)main_thread, SIGUSR1);
     }
     return NULL;
@@ -51,6 +56,7 @@ static void catch_signals(void) {
     sigaction(SIGUSR1, &a, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* the write fails and says so */
+    hold_cli_catch_bus();
     main_thread = pthread_self();
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     if (pthread_create(&waiter, NULL, wait_for_signals, &main_thread) != 0)
@@ -122,8 +128,8 @@ static int run_command(const struct hold_command *c, int n, char **args) {
     hold_str_release(&cli.home);
     hold_str_release(&cli.models);
     hold_str_release(&cli.store);
-    if (rc == HOLD_EINTERRUPTED && stop_signal != 0)
-        return 128 + stop_signal;
+    if (rc == HOLD_EINTERRUPTED && stopped_by() != 0)
+        return 128 + stopped_by();
     return hold_status_exit(rc);
 }
 

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "data/rows.h"
 #include "data/unpack.h"
@@ -89,7 +90,7 @@ static int read_line(struct reader *r, const char *start, size_t n, long line) {
     const char *wrong = first_bad_byte(start, n);
     if (wrong)
         return bad_byte(r, line, start, wrong);
-    json_t *data = json_loadb(start, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &at);
+    json_t *data = hold_json_read(start, n, 0, &at);
     if (!data)
         return json_fault(r, &at, line, start, start);
     int status = hold_rows_add(r->rows, data, line, r->issues, r->err);
@@ -151,9 +152,7 @@ static int read_array(struct reader *r, struct cursor *c) {
         json_error_t at;
         if (c->p >= c->end)
             return fault_here(r, c, "the file ends inside the list of rows");
-        json_t *data =
-            json_loadb(c->p, (size_t)(c->end - c->p),
-                       JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK, &at);
+        json_t *data = hold_json_read(c->p, (size_t)(c->end - c->p), JSON_DISABLE_EOF_CHECK, &at);
         if (!data)
             return json_fault(r, &at, c->line, c->line_start, c->p);
         int status = hold_rows_add(r->rows, data, c->line, r->issues, r->err);

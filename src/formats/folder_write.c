@@ -33,10 +33,11 @@ static json_t *ids_json(const int32_t *ids, int n) {
         return json_integer(ids[0]);
     }
     json_t *list = json_array();
+    int bad = 0;
     for (int i = 0; i < n; i++) {
-        json_array_append_new(list, json_integer(ids[i]));
+        bad |= json_array_append_new(list, json_integer(ids[i]));
     }
-    return list;
+    return hold_json_whole(list, bad);
 }
 
 static json_t *bos_json(const struct hold_model_files *from) {

@@ -83,6 +83,9 @@ struct hold_model_files {
  * by the name of what is missing; other formats (pickle, zip, ONNX, HDF5) by their magic.
  * Checks every tensor's presence and shape against the shape. */
 int hold_model_files_open(struct hold_model_files *out, const char *path, struct hold_error *err);
+/* EDATA when a file of weights has been written to since it was opened: what was read then is not
+ * what content_id names. */
+int hold_model_files_check(const struct hold_model_files *f, struct hold_error *err);
 void hold_model_files_release(struct hold_model_files *f);
 
 /* f32 rows of q or k (heads * head_dim, cols) from GGUF's order to Hugging Face's, in place;

@@ -552,6 +552,19 @@ int hold_model_files_open(struct hold_model_files *out, const char *path, struct
     return rc;
 }
 
+int hold_model_files_check(const struct hold_model_files *f, struct hold_error *err) {
+    if (f->gguf) {
+        return hold_map_check(hold_gguf_map(f->gguf), err);
+    }
+    const char *name = NULL;
+    const struct hold_map *map = NULL;
+    int rc = HOLD_OK;
+    for (int64_t i = 0; !rc && (map = hold_safetensors_file(f->safetensors, i, &name)); i++) {
+        rc = hold_map_check(map, err);
+    }
+    return rc;
+}
+
 void hold_model_files_release(struct hold_model_files *f) {
     for (int64_t i = 0; i < f->n_tensors; i++) {
         hold_free((char *)(uintptr_t)f->tensors[i].name);

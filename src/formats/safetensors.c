@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -75,34 +74,14 @@ static int open_inside(int dir, const char *folder, const char *name, int *fd,
 static int map_inside(int dir, const char *folder, const char *name, struct hold_map *map,
                       struct hold_error *err) {
     struct hold_str path = HOLD_STR_INIT;
-    struct stat st;
-    int fd = -1, rc = open_inside(dir, folder, name, &fd, err);
-    if (rc) {
-        goto cleanup;
-    }
-    if (fstat(fd, &st) < 0) {
-        rc = hold_fail_errno(err, errno, "%s/%s: cannot look at it", folder, name);
-        goto cleanup;
-    }
-    if (!S_ISREG(st.st_mode) || st.st_size <= 0) {
-        rc = hold_fail(err, HOLD_EFORMAT, "%s/%s: %s, expected a regular file with content", folder,
-                       name, S_ISREG(st.st_mode) ? "empty" : "not a regular file");
-        goto cleanup;
-    }
+    int fd = -1;
     hold_path_join(&path, folder, name);
-    rc = hold_str_check(&path, err);
-    if (rc) {
-        goto cleanup;
+    int rc = hold_str_check(&path, err);
+    if (!rc) {
+        rc = open_inside(dir, folder, name, &fd, err);
     }
-    void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data == MAP_FAILED) {
-        rc = hold_fail_errno(err, errno, "%s/%s: cannot map", folder, name);
-        goto cleanup;
-    }
-    *map = (struct hold_map){data, (size_t)st.st_size, hold_str_take(&path)};
-cleanup:
-    if (fd >= 0) {
-        close(fd);
+    if (!rc) {
+        rc = hold_map_fd(map, fd, hold_str_text(&path), err);
     }
     hold_str_release(&path);
     return rc;

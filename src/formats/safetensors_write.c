@@ -26,9 +26,11 @@ static int describe(const struct hold_to_store *t, uint64_t *at, const char *pat
         return hold_fail(err, HOLD_EINTERNAL, "%s: tensor %s is there twice", path, t->name);
     }
     json_t *shape = json_array();
+    int bad = 0;
     for (int i = 0; i < t->n_dims; i++) {
-        json_array_append_new(shape, json_integer(s.dim[i]));
+        bad |= json_array_append_new(shape, json_integer(s.dim[i]));
     }
+    shape = hold_json_whole(shape, bad);
     json_t *entry =
         json_pack("{s:s, s:o, s:[I,I]}", "dtype", hold_stored_type_name(t->type), "shape", shape,
                   "data_offsets", (json_int_t)*at, (json_int_t)(*at + s.bytes));
@@ -45,8 +47,9 @@ static int write_header(struct hold_writer *w, const struct hold_to_store *tenso
     json_t *header = json_object();
     uint64_t at = 0;
     int rc = header ? HOLD_OK : hold_fail(err, HOLD_ENOMEMORY, "%s: not enough memory", w->path);
-    if (!rc && metadata) {
-        json_object_set(header, "__metadata__", (json_t *)(uintptr_t)metadata);
+    if (!rc && metadata &&
+        json_object_set(header, "__metadata__", (json_t *)(uintptr_t)metadata) != 0) {
+        rc = hold_fail(err, HOLD_ENOMEMORY, "%s: not enough memory", w->path);
     }
     for (int64_t i = 0; !rc && i < n; i++) {
         rc = describe(&tensors[i], &at, w->path, header, err);

@@ -293,11 +293,12 @@ static json_t *rope_json(const struct hold_rope *r) {
 
 static json_t *layer_types_json(const struct hold_shape *s) {
     json_t *list = json_array();
+    int bad = 0;
     for (int64_t l = 0; list && l < s->n_layers; l++) {
-        json_array_append_new(
+        bad |= json_array_append_new(
             list, json_string(hold_shape_slides(s, l) ? "sliding_attention" : "full_attention"));
     }
-    return list;
+    return hold_json_whole(list, bad);
 }
 
 /* What only some families have. */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -305,9 +306,11 @@ static int spm_json(json_t **out, const struct hold_vocab *v, const char *where,
                                 "decoders", "type", "Replace", "pattern", "String", BLANK,
                                 "content", " ", "type", "ByteFallback", "type", "Fuse");
     if (v->add_space_prefix) {
-        json_array_insert_new(json_object_get(normalizer, "normalizers"), 0,
-                              json_loads(PREPEND, 0, NULL));
-        json_array_append_new(json_object_get(decoder, "decoders"), json_loads(STRIP, 0, NULL));
+        int bad = json_array_insert_new(json_object_get(normalizer, "normalizers"), 0,
+                                        json_loads(PREPEND, 0, NULL));
+        bad |=
+            json_array_append_new(json_object_get(decoder, "decoders"), json_loads(STRIP, 0, NULL));
+        decoder = hold_json_whole(decoder, bad);
     }
     json_t *model =
         json_pack("{s:s, s:n, s:s?, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",

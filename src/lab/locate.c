@@ -24,12 +24,12 @@ int hold_model_locate(const char *models_dir, const char *model, struct hold_str
         hold_str_add(&path, model);
     else if (models_dir != NULL && strchr(model, '/') == NULL)
         found = find_name(models_dir, model, &path);
-    int rc = HOLD_OK;
-    if (found)
+    int rc = hold_str_check(&path, err);
+    if (rc == HOLD_OK && found)
         hold_str_add(out, hold_str_text(&path));
-    else if (strchr(model, '/') != NULL || hold_ends(model, ".gguf"))
+    else if (rc == HOLD_OK && (strchr(model, '/') != NULL || hold_ends(model, ".gguf")))
         rc = hold_fail(err, HOLD_ENOTFOUND, "%s: no such model file or folder", model);
-    else
+    else if (rc == HOLD_OK)
         rc = hold_fail(err, HOLD_ENOTFOUND,
                        "no model '%s' here or in %s; 'scripts/fetch-model %s' fetches it", model,
                        models_dir == NULL ? "the models folder" : models_dir, model);

@@ -105,6 +105,8 @@ int hold_lab_base_path(struct hold_lab *lab, const char *content, struct hold_st
             hold_str_add(&path, hint);
     }
     if (rc == HOLD_OK)
+        rc = hold_str_check(&path, err);
+    if (rc == HOLD_OK)
         hold_str_add(out, hold_str_text(&path));
     json_decref(o);
     json_decref(manifest);

@@ -158,7 +158,7 @@ static void *keep_beating(void *user) {
     pthread_mutex_lock(&w->mutex);
     while (!w->stop) {
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         double at = (double)until.tv_sec + 1e-9 * (double)until.tv_nsec + every;
         until.tv_sec = (time_t)at;
         until.tv_nsec = (long)((at - (double)until.tv_sec) * 1e9);
@@ -171,6 +171,16 @@ static void *keep_beating(void *user) {
     }
     pthread_mutex_unlock(&w->mutex);
     return NULL;
+}
+
+/* Waits by the monotonic clock: one that is set back must not silence the beat. */
+static void init_wake(struct hold_work *w) {
+    pthread_condattr_t attr;
+    pthread_mutex_init(&w->mutex, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->wake, &attr);
+    pthread_condattr_destroy(&attr);
 }
 
 static void start_beating(struct hold_work *w) {
@@ -272,8 +282,7 @@ static int take(struct hold_store *s, const char *id, struct hold_work **out,
     w->store = s;
     w->begun = hold_clock_now();
     snprintf(w->id, sizeof w->id, "%s", id);
-    pthread_mutex_init(&w->mutex, NULL);
-    pthread_cond_init(&w->wake, NULL);
+    init_wake(w);
     struct hold_str dir = HOLD_STR_INIT;
     hold_store_at(s, "work", id, "", &dir);
     rc = new_token(w->token, err);

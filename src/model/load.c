@@ -313,6 +313,8 @@ int hold_model_load(struct hold_model *m, const char *path, struct hold_device *
     if (rc == HOLD_OK)
         rc = load_weights(&ld, err);
     if (rc == HOLD_OK)
+        rc = hold_model_files_check(&files, err);
+    if (rc == HOLD_OK)
         rc = load_rope(m, err);
     if (rc == HOLD_OK)
         rc = take_text_side(m, &files, err);

@@ -101,21 +101,25 @@ static int load_vectors(struct hold_run *run, const char *path, struct hold_erro
 
 static json_t *streams_json(const struct hold_run *run) {
     json_t *a = json_array();
+    int bad = 0;
     for (int i = 0; i < run->n_streams; i++)
-        json_array_append_new(a, json_pack("{s:s, s:I, s:I}", "name", run->streams[i].name, "epoch",
-                                           (json_int_t)run->streams[i].epoch, "position",
-                                           (json_int_t)run->streams[i].position));
-    return a;
+        bad |=
+            json_array_append_new(a, json_pack("{s:s, s:I, s:I}", "name", run->streams[i].name,
+                                               "epoch", (json_int_t)run->streams[i].epoch,
+                                               "position", (json_int_t)run->streams[i].position));
+    return hold_json_whole(a, bad);
 }
 
 static json_t *methods_json(const struct hold_run *run) {
     json_t *a = json_array();
+    int bad = 0;
     for (int i = 0; i < run->input->n_methods; i++) {
         const struct hold_hooked *m = &run->input->methods[i];
         json_t *state = hold_options_to_json(m->hooks->persist, m->state);
-        json_array_append_new(a, json_pack("{s:s, s:o}", "name", m->hooks->name, "state", state));
+        bad |= json_array_append_new(
+            a, json_pack("{s:s, s:o}", "name", m->hooks->name, "state", state));
     }
-    return a;
+    return hold_json_whole(a, bad);
 }
 
 static json_t *evaluated_json(const struct hold_run *run) {
@@ -150,8 +154,11 @@ static int write_state(struct hold_run *run, const char *dir, const char *hash,
     if (run->metrics != NULL) {
         if (fflush(run->metrics) != 0)
             return hold_fail_errno(err, errno, "metrics.jsonl: writing failed");
-        fsync(fileno(run->metrics));
+        if (fsync(fileno(run->metrics)) != 0)
+            return hold_fail_errno(err, errno, "metrics.jsonl: syncing");
         metrics = ftell(run->metrics);
+        if (metrics < 0)
+            return hold_fail_errno(err, errno, "metrics.jsonl: its length is unknown");
     }
     json_t *o =
         json_pack("{s:i, s:s, s:I, s:I, s:f, s:o, s:o, s:o, s:I, s:s}", "schema", 1, "spec",

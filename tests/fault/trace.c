@@ -4,7 +4,7 @@
  *
  * KIND: count (prints the number of calls on stderr as "calls: N"), kill (SIGKILL before the call),
  * eio, enospc, eintr (the call is not made and fails),
- * short (a read or write is done by half).
+ * short (a read or write is done by half), shrink (the file FROM loses its second half first).
  * Calls count from the first whose path contains FROM; "" is from the start.  What libc calls for
  * itself counts too, which a preloaded library would miss.  Exit: the program's; 128 + signal;
  * 77 where tracing is not allowed or the machine is no x86-64.
@@ -20,6 +20,7 @@
 
 #if defined __x86_64__
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -95,6 +96,10 @@ static void enter(struct job *j, pid_t pid) {
     int error = error_of(j->kind);
     if (strcmp(j->kind, "kill") == 0) {
         kill(j->main, SIGKILL);
+    } else if (strcmp(j->kind, "shrink") == 0) {
+        struct stat st;
+        if (stat(j->from, &st) != 0 || truncate(j->from, st.st_size / 2) != 0)
+            perror(j->from);
     } else if (error != 0 && !(error == EINTR && r.orig_rax == SYS_close)) {
         /* A close that fails has closed all the same, as on Linux. */
         if (r.orig_rax != SYS_close)

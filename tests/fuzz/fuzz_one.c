@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "data/rows.h"
+#include "data/unpack.h"
 #include "formats/gguf.h"
 #include "formats/hf.h"
 #include "formats/safetensors.h"
@@ -113,6 +114,138 @@ static void one(const uint8_t *data, size_t size) {
     if (!judged(hold_model_files_open(&files, in.path, &err), &err))
         hold_model_files_release(&files);
     close(in.fd);
+}
+#elif defined FUZZ_VOCAB
+/* Tokenizer metadata of GGUF, written from lines "KEY:VALUE" that a fuzzer keeps well-formed: list
+ * items end at "|", KEY is a letter of KEYS. */
+static void put_u32(struct hold_str *s, uint32_t x) {
+    hold_str_add_bytes(s, &x, sizeof x);
+}
+static void put_u64(struct hold_str *s, uint64_t x) {
+    hold_str_add_bytes(s, &x, sizeof x);
+}
+static void put_text(struct hold_str *s, const char *text, size_t n) {
+    put_u64(s, n);
+    hold_str_add_bytes(s, text, n);
+}
+
+enum kind { WORD, NUMBER, FLAG, WORDS, REALS, NUMBERS };
+static const struct key {
+    char letter;
+    enum kind kind;
+    const char *name;
+} KEYS[] = {
+    {'m', WORD, "model"},
+    {'p', WORD, "pre"},
+    {'t', WORDS, "tokens"},
+    {'g', WORDS, "merges"},
+    {'s', REALS, "scores"},
+    {'y', NUMBERS, "token_type"},
+    {'b', NUMBER, "bos_token_id"},
+    {'e', NUMBER, "eos_token_id"},
+    {'u', NUMBER, "unknown_token_id"},
+    {'d', NUMBER, "padding_token_id"},
+    {'B', FLAG, "add_bos_token"},
+    {'E', FLAG, "add_eos_token"},
+    {'P', FLAG, "add_space_prefix"},
+};
+/* GGUF's numbers of the types, by kind; of a list's items for lists. */
+static const uint32_t TYPES[] = {8, 4, 7, 8, 6, 5};
+
+static void put_item(struct hold_str *s, enum kind kind, const char *text, size_t n) {
+    char number[32];
+    snprintf(number, sizeof number, "%.*s", (int)(n < 31 ? n : 31), text);
+    float real = strtof(number, NULL);
+    uint32_t whole = (uint32_t)strtol(number, NULL, 10);
+    if (kind == WORD || kind == WORDS)
+        put_text(s, text, n);
+    else if (kind == REALS)
+        hold_str_add_bytes(s, &real, sizeof real);
+    else if (kind == FLAG)
+        hold_str_add_char(s, (char)(whole != 0));
+    else
+        put_u32(s, whole);
+}
+
+static void put_value(struct hold_str *s, const struct key *k, const char *text, size_t n) {
+    char name[64];
+    snprintf(name, sizeof name, "tokenizer.ggml.%s", k->name);
+    put_text(s, name, strlen(name));
+    if (k->kind < WORDS) {
+        put_u32(s, TYPES[k->kind]);
+        put_item(s, k->kind, text, n);
+        return;
+    }
+    uint64_t items = 0;
+    for (size_t i = 0; i < n; i++)
+        items += text[i] == '|';
+    put_u32(s, 9);
+    put_u32(s, TYPES[k->kind]);
+    put_u64(s, items);
+    for (size_t at = 0, i = 0; i < n; i++)
+        if (text[i] == '|') {
+            put_item(s, k->kind, text + at, i - at);
+            at = i + 1;
+        }
+}
+
+static void one(const uint8_t *data, size_t size) {
+    struct hold_error err = {0};
+    struct hold_str file = HOLD_STR_INIT, values = HOLD_STR_INIT;
+    const char *p = (const char *)data, *end = p + size;
+    bool seen[sizeof KEYS / sizeof *KEYS] = {false};
+    uint64_t n_values = 0;
+    while (p < end) {
+        const char *stop = memchr(p, '\n', (size_t)(end - p));
+        stop = stop == NULL ? end : stop;
+        for (size_t k = 0; k < sizeof KEYS / sizeof *KEYS; k++)
+            if (stop - p > 1 && p[0] == KEYS[k].letter && p[1] == ':' && !seen[k]) {
+                seen[k] = true;
+                put_value(&values, &KEYS[k], p + 2, (size_t)(stop - p) - 2);
+                n_values++;
+            }
+        p = stop == end ? end : stop + 1;
+    }
+    hold_str_add(&file, "GGUF");
+    put_u32(&file, 3);
+    put_u64(&file, 0);
+    put_u64(&file, n_values);
+    hold_str_add_bytes(&file, values.data, values.len);
+    struct input in = input_open((const uint8_t *)file.data, file.len, "vocab");
+    struct hold_gguf *g = NULL;
+    struct hold_vocab v = {0};
+    enum hold_piece_type *types = NULL;
+    struct hold_tokenizer *tok = NULL;
+    if (!judged(hold_gguf_open(&g, in.path, &err), &err) &&
+        !judged(hold_vocab_from_gguf(&v, &types, g, "fuzz", &err), &err) &&
+        !judged(hold_tokenizer_new(&tok, &v, &err), &err)) {
+        json_t *json = NULL;
+        use_tokenizer(tok);
+        /* What is written as tokenizer.json is read again as the same tokenizer. */
+        if (!judged(hold_vocab_to_json(&json, &v, "fuzz", &err), &err)) {
+            struct hold_tokenizer *again = NULL;
+            if (!judged(hold_tokenizer_from_json(&again, json, NULL, "fuzz", &err), &err))
+                use_tokenizer(again);
+            hold_tokenizer_free(again);
+        }
+        json_decref(json);
+    }
+    hold_tokenizer_free(tok);
+    hold_free(types);
+    hold_gguf_free(g);
+    close(in.fd);
+    hold_str_release(&file);
+    hold_str_release(&values);
+}
+#elif defined FUZZ_PACKED
+/* gzip or Zstandard: what they become stays within its bound. */
+static void one(const uint8_t *data, size_t size) {
+    struct hold_error err = {0};
+    struct hold_str bytes = HOLD_STR_INIT;
+    hold_str_add_bytes(&bytes, data, size);
+    if (!judged(hold_data_unpack(&bytes, &err), &err))
+        DEMAND(bytes.len <= HOLD_UNPACK_MAX && bytes.len <= HOLD_UNPACK_FLOOR + 200 * size);
+    hold_str_release(&bytes);
 }
 #elif defined FUZZ_SAFETENSORS
 static void one(const uint8_t *data, size_t size) {

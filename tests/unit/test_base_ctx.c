@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -79,6 +80,28 @@ static void clocks_run(void **state) {
     assert_int_equal(strlen(text), 20);
     assert_non_null(strptime(text, "%Y-%m-%dT%H:%M:%SZ", &t));
     assert_true(labs((long)(timegm(&t) - time(NULL))) <= 2);
+}
+
+/* The program's own clock_gettime stands before libc's: the wall clock may be set meanwhile. */
+static time_t set_by;
+
+int clock_gettime(clockid_t id, struct timespec *t) {
+    int rc = (int)syscall(SYS_clock_gettime, id, t);
+    if (id == CLOCK_REALTIME)
+        t->tv_sec += set_by;
+    return rc;
+}
+
+static void durations_are_not_the_wall_clocks(void **state) {
+    (void)state;
+    static const time_t BY[] = {3600, -7200, 86400 * 365};
+    double start = hold_clock_now();
+    for (size_t i = 0; i < sizeof BY / sizeof *BY; i++) {
+        set_by = BY[i];
+        double passed = hold_clock_now() - start;
+        assert_true(passed >= 0 && passed < 10);
+    }
+    set_by = 0;
 }
 
 static void memory_use_is_seen(void **state) {
@@ -197,6 +220,7 @@ int main(void) {
         cmocka_unit_test(silence_is_fine),
         cmocka_unit_test(stop_is_seen),
         cmocka_unit_test(clocks_run),
+        cmocka_unit_test(durations_are_not_the_wall_clocks),
         cmocka_unit_test(memory_use_is_seen),
 #define LIMIT(name) cmocka_unit_test_setup_teardown(name, machine_of_8_gib, clean)
         LIMIT(no_groups_means_all_of_the_machine),

@@ -65,10 +65,17 @@ static void the_nth_allocation_fails_once(void **state) {
     assert_non_null(d);
     hold_mem_fail_at(1);
     assert_null(hold_realloc(a, 16)); /* and a is still ours */
-    hold_mem_fail_at(1);
-    hold_mem_fail_at(0);
+    assert_int_equal(hold_mem_fail_at(5), 0);
+    assert_int_equal(hold_mem_fail_at(0), 5);
     void *e = hold_malloc(8);
     assert_non_null(e);
+    hold_mem_fail_at(-2); /* the second and all after it */
+    void *f = hold_malloc(8);
+    assert_non_null(f);
+    for (int i = 0; i < 3; i++)
+        assert_null(hold_malloc(8));
+    assert_int_equal(hold_mem_fail_at(0), 0);
+    hold_free(f);
     hold_free(a);
     hold_free(b);
     hold_free(d);

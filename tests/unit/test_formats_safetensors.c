@@ -348,7 +348,7 @@ static const struct {
      "link.safetensors: a symbolic link, expected a file of this folder"},
     {"{\"a\":\"pipe.safetensors\"}", "8", HOLD_EFORMAT, "not a regular file"},
     {"{\"a\":\"folder.safetensors\"}", "8", HOLD_EFORMAT, "not a regular file"},
-    {"{\"a\":\"empty.safetensors\"}", "8", HOLD_EFORMAT, "empty, expected"},
+    {"{\"a\":\"empty.safetensors\"}", "8", HOLD_EFORMAT, "the file is empty"},
 };
 
 static void test_bad_indexes(void **state) {

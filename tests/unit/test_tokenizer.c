@@ -15,6 +15,7 @@
 #include "tokenizer/tokenizer.h"
 
 #define DIR HOLD_SOURCE_DIR "/tests/golden/tokenizer/"
+#define IN_LIST(x) "{\"type\": \"Sequence\", \"pretokenizers\": [" x "]}"
 
 static json_t *vocabulary(const char *name) {
     struct hold_error err = {0};
@@ -369,6 +370,8 @@ static void hostile_files(void **state) {
         {"pre_tokenizer", "{\"type\": \"BertPreTokenizer\"}", HOLD_EUNSUPPORTED, "Bert"},
         {"pre_tokenizer", "{\"type\": \"Digits\"}", HOLD_EUNSUPPORTED, "decoder ByteLevel"},
         {"pre_tokenizer", "{\"type\": \"Sequence\", \"pretokenizers\": 1}", HOLD_EFORMAT, "list"},
+        {"pre_tokenizer", IN_LIST(IN_LIST(IN_LIST(IN_LIST(IN_LIST("{\"type\": \"Digits\"}"))))),
+         HOLD_EFORMAT, "too deep"},
         {"pre_tokenizer", "{\"type\": \"Split\"}", HOLD_EFORMAT, "pattern"},
         {"decoder", "{\"type\": \"WordPiece\"}", HOLD_EUNSUPPORTED, "WordPiece"},
     };

@@ -41,6 +41,7 @@ struct walker {
     int memory;
     /* For the test: */
     int64_t kill_after, stop_after; /* steps; 0: never */
+    int64_t spoil_at;               /* the step whose gradient becomes infinite; 0: none */
     volatile sig_atomic_t stop;
     float *theta, *m, *v; /* as the run left them */
     int64_t began;        /* how often begin was called */
@@ -82,6 +83,8 @@ static int walker_choose(struct hold_run *run, void *state, const struct hold_ex
 static int walker_post(struct hold_run *run, void *state, struct hold_error *err) {
     (void)err;
     struct walker *w = state;
+    if (w->spoil_at > 0 && run->step == w->spoil_at)
+        hold_buffer_scale(run, HOLD_GRAD, INFINITY);
     if (w->off)
         return HOLD_OK;
     int memory = hold_run_buffer(run, "memory");
@@ -354,8 +357,10 @@ static void save_state(const char *dir, json_t *o) {
     json_decref(o);
 }
 
-/* Write the vectors again, `name` as zeros or not at all, with the hash that fits. */
-static void edit_vectors(const char *dir, const char *name, bool drop) {
+/* Write the vectors again, `name` as zeros, with one number more, or not at all, with the hash that
+ * fits. */
+enum edit { ZERO, GROW, DROP };
+static void edit_vectors(const char *dir, const char *name, enum edit how) {
     struct hold_error err = {0};
     struct hold_str path = HOLD_STR_INIT;
     hold_path_join(&path, dir, "state.safetensors");
@@ -368,9 +373,9 @@ static void edit_vectors(const char *dir, const char *name, bool drop) {
     assert_true(n <= 8 && hold_stored_find(list, n, name) != NULL);
     for (int64_t i = 0; i < n; i++) {
         bool is_it = strcmp(list[i].name, name) == 0;
-        if (is_it && drop)
+        if (is_it && how == DROP)
             continue;
-        int64_t count = hold_stored_count(&list[i]);
+        int64_t count = hold_stored_count(&list[i]) + (is_it && how == GROW);
         float *x = calloc((size_t)count, sizeof *x);
         assert_non_null(x);
         if (!is_it)
@@ -423,15 +428,17 @@ static void test_vectors_count(void **state) {
     assert_ok(train(&whole), &whole.err);
     for (int64_t i = 0; i < COUNT(NAMES); i++) {
         prepare_cut(&t);
-        edit_vectors("cut/checkpoint-4", NAMES[i], false);
+        edit_vectors("cut/checkpoint-4", NAMES[i], ZERO);
         assert_ok(train(&t), &t.err);
         assert_true(t.result.resumed);
         if (same(&whole, &t))
             fail_msg("a resume without vector '%s' does not differ", NAMES[i]);
         trial_close(&t);
-        prepare_cut(&t);
-        edit_vectors("cut/checkpoint-4", NAMES[i], true);
-        expect_skipped(&whole, &t, "is missing or has another size");
+        for (enum edit how = GROW; how <= DROP; how++) {
+            prepare_cut(&t);
+            edit_vectors("cut/checkpoint-4", NAMES[i], how);
+            expect_skipped(&whole, &t, "is missing or has another size");
+        }
     }
     trial_close(&whole);
 }
@@ -507,6 +514,19 @@ static void test_fields_count(void **state) {
         save_state("cut/checkpoint-4", o);
         expect_skipped(&whole, &t, "skipping a damaged checkpoint");
     }
+    trial_close(&whole);
+}
+
+static void test_other_method(void **state) {
+    (void)state;
+    struct trial whole = trial_of(NULL, true), t;
+    assert_ok(train(&whole), &whole.err);
+    prepare_cut(&t);
+    json_t *o = load_state("cut/checkpoint-4");
+    json_t *method = json_array_get(json_object_get(o, "methods"), 0);
+    assert_int_equal(json_object_set_new(method, "name", json_string("runner")), 0);
+    save_state("cut/checkpoint-4", o);
+    expect_skipped(&whole, &t, "methods differ from this run's");
     trial_close(&whole);
 }
 
@@ -622,6 +642,18 @@ static void test_diverged(void **state) {
     free(text);
 }
 
+/* The loss is fine, its gradient is not: theta never sees it. */
+static void test_diverged_gradient(void **state) {
+    (void)state;
+    struct trial t = trial_of("bad", false);
+    t.w.spoil_at = 3;
+    assert_refused(train(&t), HOLD_EDIVERGED, &t.err, "step 3: the gradient norm is ");
+    for (int64_t i = 0, n = flat_size("lora"); i < n; i++)
+        assert_true(isfinite(t.w.theta[i]));
+    trial_close(&t);
+    assert_true(hold_is_dir("bad/checkpoint-2"));
+}
+
 /* The step that ruins theta is evaluated before the next one trains.  A NaN that the processor made
  * of two infinities has a sign; it says nothing. */
 static void test_diverged_evaluation(void **state) {
@@ -674,10 +706,12 @@ int main(void) {
         IN_FOLDER(test_stopped),
         IN_FOLDER(test_vectors_count),
         IN_FOLDER(test_fields_count),
+        IN_FOLDER(test_other_method),
         IN_FOLDER(test_steps_beyond_end),
         IN_FOLDER(test_damaged),
         IN_FOLDER(test_other_spec),
         IN_FOLDER(test_diverged),
+        IN_FOLDER(test_diverged_gradient),
         IN_FOLDER(test_diverged_evaluation),
         IN_FOLDER(test_same_seed),
         IN_FOLDER(test_threads), /* last: from here on there are threads, which fork loses */
