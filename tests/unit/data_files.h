@@ -6,11 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
-#include <zstd.h>
 
 #include "base/file.h"
 #include "data/rows.h"
+#include "pack.h"
 
 static char folder[] = "test_data_files.XXXXXX";
 
@@ -44,30 +43,6 @@ static inline int read_bytes(const char *name, const void *bytes, size_t n, stru
     int status = hold_rows_read(rows, hold_str_text(&path), issues, err);
     hold_str_release(&path);
     return status;
-}
-
-enum method { GZIP, ZSTD };
-#define EACH_METHOD(m) for (enum method m = GZIP; m <= ZSTD; m++)
-
-/* Append one member or frame. */
-static inline void pack(enum method m, struct hold_str *out, const void *bytes, size_t n) {
-    size_t most = n + n / 100 + 256;
-    assert_true(hold_str_reserve(out, most));
-    char *to = out->data + out->len;
-    if (m == ZSTD) {
-        size_t made = ZSTD_compress(to, most, bytes, n, 3);
-        assert_false(ZSTD_isError(made));
-        out->len += made;
-    } else {
-        z_stream z = {.next_in = (unsigned char *)(uintptr_t)bytes, .avail_in = (unsigned)n};
-        z.next_out = (unsigned char *)to;
-        z.avail_out = (unsigned)most;
-        assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
-        assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-        out->len += z.total_out;
-        deflateEnd(&z);
-    }
-    out->data[out->len] = '\0';
 }
 
 #endif
