@@ -135,10 +135,16 @@ int hold_cli_check_memory(const char *what, double bytes, struct hold_error *err
 void hold_cli_bytes(char out[32], double bytes);
 
 /* --- rows.c --- */
+#define HOLD_CLI_PREFERENCE(T)                                   \
+    HOLD_TEXT(T, preference, "refuse", "refuse|chosen|rejected", \
+              "which answer of rows of preferences is taken as an ordinary row's")
 /* The rows of all files of a list joined by newlines (an option given several times), in order; as
- * hold_rows_read. */
-int hold_cli_rows(struct hold_rows *out, const char *files, struct hold_issues *issues,
-                  struct hold_error *err);
+ * hold_rows_read, and then as hold_rows_take_side; what that leaves out is told. */
+int hold_cli_rows(struct hold_cli *cli, struct hold_rows *out, const char *files,
+                  const char *preference, struct hold_issues *issues, struct hold_error *err);
+/* *out (cleared) = `path`, or where that is a folder its file of the split, which must be there. */
+int hold_cli_split(const char *path, const char *split, struct hold_str *out,
+                   struct hold_error *err);
 /* "1 row", "2 rows". */
 struct hold_count {
     char text[48];

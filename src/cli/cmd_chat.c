@@ -92,7 +92,7 @@ static int answer(struct chat *c, struct hold_error *err) {
     struct hold_generated out = {0};
     struct hold_ctx quiet = c->cli->ctx;
     quiet.progress = NULL;
-    int rc = hold_render_prompt(&r, c->messages, &ids, err);
+    int rc = hold_render_prompt(&r, c->messages, NULL, &ids, err);
     if (rc == HOLD_OK && (int64_t)ids.len >= c->m->shape.max_positions)
         rc = hold_fail(err, HOLD_EDATA,
                        "the conversation has %zu tokens, the model takes %lld; /reset begins anew",

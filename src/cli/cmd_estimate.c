@@ -11,13 +11,14 @@
 #define T struct options
 struct options {
     struct hold_train_config train; /* first: hold_train_options are over it */
-    const char *model, *adapter, *data, *eval_data;
+    const char *model, *adapter, *data, *eval_data, *preference;
     int64_t measured_steps;
 };
 static const struct hold_option options[] = {
     HOLD_CLI_MODEL(T),
     HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge before training, or several by commas"),
     HOLD_TEXT(T, data, "", NULL, "rows: JSONL, JSON array or CSV; given again: more of them"),
+    HOLD_CLI_PREFERENCE(T),
     HOLD_TEXT(T, eval_data, "", NULL, "rows to take the loss of while training"),
     HOLD_INT(T, measured_steps, 2, 1, 100, "steps that are made to measure the time"),
     {0},
@@ -87,15 +88,20 @@ static int estimate(struct hold_cli *cli, struct hold_training *t, const struct 
 }
 
 static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct hold_error *err) {
-    const struct options *o = opts;
+    struct options *o = opts;
     struct hold_training t = {0};
     if (n_args > 0)
         return hold_estimate_recipe(cli, n_args, args, o->measured_steps, err);
     if (o->data[0] == '\0')
         return hold_fail(err, HOLD_EUSAGE, "--data FILE or a recipe is missing");
-    int rc = hold_training_open(
-        &t, cli, &(struct hold_training_files){o->model, o->adapter, o->data, o->eval_data},
-        &o->train, hold_cli_now(), err);
+    struct hold_training_files files = {.model = o->model,
+                                        .adapter = o->adapter,
+                                        .data = o->data,
+                                        .eval_data = o->eval_data,
+                                        .preference = o->preference};
+    int rc = hold_training_folders(cli, &files, &o->train, err);
+    if (rc == HOLD_OK)
+        rc = hold_training_open(&t, cli, &files, &o->train, hold_cli_now(), err);
     if (rc == HOLD_OK)
         rc = estimate(cli, &t, o, err);
     hold_training_close(&t);

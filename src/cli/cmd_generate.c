@@ -34,7 +34,7 @@ static int render_prompts(const struct hold_model *m, const struct hold_rows *ro
     for (int64_t i = 0; i < rows->n; i++) {
         const struct hold_row *row = &rows->row[i];
         int rc = row->messages != NULL
-                     ? hold_render_prompt(&r, row->messages, &ids[i], err)
+                     ? hold_render_prompt(&r, row->messages, row->tools, &ids[i], err)
                      : hold_tokenizer_encode(m->tokenizer, row->text, strlen(row->text), false,
                                              &ids[i], err);
         if (rc < 0)

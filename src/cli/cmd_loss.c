@@ -10,13 +10,14 @@
 
 #define T struct options
 struct options {
-    const char *model, *adapter, *data;
+    const char *model, *adapter, *data, *preference;
     int64_t max_length;
 };
 static const struct hold_option options[] = {
     HOLD_CLI_MODEL(T),
     HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge, or several by commas"),
-    HOLD_TEXT(T, data, "-", NULL, "rows: JSONL, JSON array or CSV; given again: more of them"),
+    HOLD_TEXT(T, data, "-", NULL, "rows: JSONL, JSON array, CSV or TSV; given again: more of them"),
+    HOLD_CLI_PREFERENCE(T),
     HOLD_INT(T, max_length, 0, 0, 1000000, "tokens of a row; 0: what the model takes"),
     {0},
 };
@@ -76,7 +77,7 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     struct hold_model model = {0};
     struct hold_rows rows = {0};
     struct hold_set set = {0};
-    int rc = hold_cli_rows(&rows, o->data, NULL, err);
+    int rc = hold_cli_rows(cli, &rows, o->data, o->preference, NULL, err);
     if (rc == HOLD_OK && rows.n == 0)
         rc = hold_fail(err, HOLD_EDATA, "%s: no rows", o->data);
     if (rc == HOLD_OK)

@@ -21,14 +21,18 @@
 #define T struct options
 struct options {
     struct hold_train_config train; /* first: hold_train_options are over it */
-    const char *model, *adapter, *data, *eval_data, *output, *probe, *samples;
+    const char *model, *adapter, *data, *eval_data, *output, *probe, *samples, *preference;
     int64_t answer_tokens;
     bool overwrite;
 };
 static const struct hold_option options[] = {
     HOLD_CLI_MODEL(T),
     HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge before training, or several by commas"),
-    HOLD_TEXT(T, data, "", NULL, "rows: JSONL, JSON array or CSV; given again: more of them"),
+    HOLD_TEXT(
+        T, data, "", NULL,
+        "rows: JSONL, JSON array, CSV or TSV, or a folder that has train and valid files; given "
+        "again: more of them"),
+    HOLD_CLI_PREFERENCE(T),
     HOLD_TEXT(T, eval_data, "", NULL,
               "rows to take the loss of while training, as eval_strategy says"),
     HOLD_CLI_OUTPUT(T, "folder to write; the same command goes on in it"),
@@ -325,14 +329,18 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     (void)args;
     if (j.o->data[0] == '\0')
         return hold_fail(err, HOLD_EUSAGE, "--data FILE is missing");
-    int rc = open_folder(&j, err);
+    struct hold_training_files files = {.model = j.o->model,
+                                        .adapter = j.o->adapter,
+                                        .data = j.o->data,
+                                        .eval_data = j.o->eval_data,
+                                        .preference = j.o->preference};
+    int rc = hold_training_folders(cli, &files, &((struct options *)opts)->train, err);
+    if (rc == HOLD_OK)
+        rc = open_folder(&j, err);
     if (rc == HOLD_OK)
         rc = read_prompts(&j, err);
     if (rc == HOLD_OK)
-        rc = hold_training_open(
-            &j.t, cli,
-            &(struct hold_training_files){j.o->model, j.o->adapter, j.o->data, j.o->eval_data},
-            &j.o->train, j.now, err);
+        rc = hold_training_open(&j.t, cli, &files, &j.o->train, j.now, err);
     if (rc == HOLD_OK && j.o->adapter[0] != '\0')
         hold_log(&cli->ctx, HOLD_INFO, "train",
                  "the result stands on %s with %s merged: use it as --adapter %s,%s", j.o->model,
@@ -358,7 +366,7 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
 const struct hold_command hold_cmd_train = {
     .name = "train",
     .summary = "fine-tune a model on a file of rows",
-    .usage = "-m MODEL --data FILE [--data FILE ...] [options] -o DIR",
+    .usage = "-m MODEL --data FILE|DIR [--data FILE ...] [options] -o DIR",
     .example = "  holdfast train --data rows.jsonl --learning-rate 1e-4 -o runs/mine",
     .options = options,
     .size = sizeof(struct options),

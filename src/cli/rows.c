@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "cli/cli.h"
+#include "data/folder.h"
 
 /* `from` behind `to`; from is used up. */
 static int append(struct hold_rows *to, struct hold_rows *from, struct hold_error *err) {
@@ -13,8 +15,31 @@ static int append(struct hold_rows *to, struct hold_rows *from, struct hold_erro
     return rc;
 }
 
-int hold_cli_rows(struct hold_rows *out, const char *files, struct hold_issues *issues,
-                  struct hold_error *err) {
+static int take_side(struct hold_cli *cli, struct hold_rows *rows, const char *preference,
+                     struct hold_issues *issues, struct hold_error *err) {
+    enum hold_side side = strcmp(preference, "chosen") == 0     ? HOLD_SIDE_CHOSEN
+                          : strcmp(preference, "rejected") == 0 ? HOLD_SIDE_REJECTED
+                                                                : HOLD_SIDE_ONLY;
+    int64_t left_out = 0;
+    int rc = hold_rows_take_side(rows, side, &left_out, issues, err);
+    if (rc == HOLD_OK && left_out > 0)
+        hold_log(&cli->ctx, HOLD_WARN, "data", "%s: %s left out, whose answer is not the %s one",
+                 rows->path, hold_cli_count(left_out, "row").text, preference);
+    return rc;
+}
+
+int hold_cli_split(const char *path, const char *split, struct hold_str *out,
+                   struct hold_error *err) {
+    hold_str_clear(out);
+    for (int k = 0; hold_is_dir(path) && k < HOLD_SPLIT_COUNT; k++)
+        if (strcmp(split, hold_split_name((enum hold_split)k)) == 0)
+            return hold_folder_find(path, (enum hold_split)k, true, out, err);
+    hold_str_add(out, path);
+    return hold_str_check(out, err);
+}
+
+int hold_cli_rows(struct hold_cli *cli, struct hold_rows *out, const char *files,
+                  const char *preference, struct hold_issues *issues, struct hold_error *err) {
     int rc = HOLD_OK;
     bool first = true;
     while (rc == HOLD_OK && *files != '\0') {
@@ -24,10 +49,14 @@ int hold_cli_rows(struct hold_rows *out, const char *files, struct hold_issues *
         rc = path == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a path")
                           : hold_rows_read(&rows, path, issues, err);
         hold_free(path);
+        if (rc == HOLD_OK)
+            rc = take_side(cli, &rows, preference, issues, err);
         if (rc == HOLD_OK && first)
             *out = rows; /* most are one file */
         else if (rc == HOLD_OK)
             rc = append(out, &rows, err);
+        else
+            hold_rows_release(&rows);
         first = false;
         files += n + (files[n] == '\n');
     }

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
+#include "data/folder.h"
+
 enum { WARNINGS_SHOWN = 5 };
 
 /* Warnings: the first few and all counts; errors: the first is the call's error. */
@@ -37,15 +40,68 @@ int hold_training_trainables(struct hold_model *m, const struct hold_train_confi
     return hold_model_add_lora(m, &lora, err);
 }
 
+/* One folder or file of a list behind the others of `list`. */
+static int add_path(struct hold_str *list, const char *path, enum hold_split split, bool required,
+                    struct hold_error *err) {
+    struct hold_str found = HOLD_STR_INIT;
+    int rc = HOLD_OK;
+    if (hold_is_dir(path))
+        rc = hold_folder_find(path, split, required, &found, err);
+    else if (required)
+        hold_str_add(&found, path);
+    if (rc == HOLD_OK && found.len > 0)
+        hold_str_addf(list, "%s%s", list->len > 0 ? "\n" : "", hold_str_text(&found));
+    hold_str_release(&found);
+    return rc == HOLD_OK ? hold_str_check(list, err) : rc;
+}
+
+/* The list with each folder replaced by its file of the split; without `required` only those of
+ * folders are kept. */
+static int expand(struct hold_cli *cli, const char *files, enum hold_split split, bool required,
+                  const char **out, struct hold_error *err) {
+    struct hold_str list = HOLD_STR_INIT;
+    int rc = HOLD_OK;
+    while (rc == HOLD_OK && files[0] != '\0') {
+        size_t n = strcspn(files, "\n");
+        char *path = hold_strndup(files, n);
+        rc = path == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a path")
+                          : add_path(&list, path, split, required, err);
+        hold_free(path);
+        files += n + (files[n] == '\n');
+    }
+    if (rc == HOLD_OK && (*out = hold_arena_strdup(&cli->arena, hold_str_text(&list))) == NULL)
+        rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for a path");
+    hold_str_release(&list);
+    return rc;
+}
+
+int hold_training_folders(struct hold_cli *cli, struct hold_training_files *files,
+                          struct hold_train_config *c, struct hold_error *err) {
+    const char *valid = "";
+    bool given = files->eval_data != NULL && files->eval_data[0] != '\0';
+    int rc = given ? expand(cli, files->eval_data, HOLD_SPLIT_VALID, true, &files->eval_data, err)
+                   : expand(cli, files->data, HOLD_SPLIT_VALID, false, &valid, err);
+    if (rc == HOLD_OK)
+        rc = expand(cli, files->data, HOLD_SPLIT_TRAIN, true, &files->data, err);
+    if (rc < 0 || valid[0] == '\0')
+        return rc;
+    files->eval_data = valid;
+    if (strcmp(c->eval_strategy, "no") == 0)
+        c->eval_strategy = "epoch";
+    hold_log(&cli->ctx, HOLD_INFO, "data", "training on %s, evaluating on %s (eval_strategy %s)",
+             files->data, valid, c->eval_strategy);
+    return HOLD_OK;
+}
+
 struct rows_file {
-    const char *path;
+    const char *path, *preference;
     struct hold_rows *rows;
     struct hold_set *set;
     struct hold_issues issues;
 };
 
 static int read_rows(struct hold_cli *cli, struct rows_file *f, struct hold_error *err) {
-    int rc = hold_cli_rows(f->rows, f->path, &f->issues, err);
+    int rc = hold_cli_rows(cli, f->rows, f->path, f->preference, &f->issues, err);
     return rc == HOLD_OK && f->issues.n_errors > 0 ? tell(cli, &f->issues, err) : rc;
 }
 
@@ -95,8 +151,12 @@ static int warn_shared(struct hold_cli *cli, const struct hold_training *t, cons
 int hold_training_open(struct hold_training *t, struct hold_cli *cli,
                        const struct hold_training_files *files, const struct hold_train_config *c,
                        int64_t now, struct hold_error *err) {
-    struct rows_file data = {.path = files->data, .rows = &t->rows, .set = &t->set};
-    struct rows_file eval = {.path = files->eval_data, .rows = &t->eval_rows, .set = &t->eval_set};
+    struct rows_file data = {
+        .path = files->data, .preference = files->preference, .rows = &t->rows, .set = &t->set};
+    struct rows_file eval = {.path = files->eval_data,
+                             .preference = files->preference,
+                             .rows = &t->eval_rows,
+                             .set = &t->eval_set};
     bool evaluates = files->eval_data != NULL && files->eval_data[0] != '\0';
     if (evaluates == (strcmp(c->eval_strategy, "no") == 0))
         return hold_fail(err, HOLD_EUSAGE,

@@ -14,7 +14,13 @@ struct hold_training {
 };
 struct hold_training_files {
     const char *model, *adapter, *data, *eval_data; /* adapter, eval_data: "" or NULL for none */
+    const char *preference;                         /* "refuse", "chosen", "rejected" */
 };
+/* Folders among the files become their files of rows to train on; where no other rows to evaluate
+ * on are given theirs are taken, after each epoch unless eval_strategy says otherwise.  The texts
+ * belong to the cli's arena. */
+int hold_training_folders(struct hold_cli *cli, struct hold_training_files *files,
+                          struct hold_train_config *c, struct hold_error *err);
 /* Rows with errors are refused before the model is loaded onto the device; warnings are told with
  * their counts, and so are rows to evaluate on that are trained on.  `now`: Unix time that
  * templates see. */

@@ -16,6 +16,7 @@ struct check {
     struct hold_issues *issues;
     struct hold_error *err;
     int64_t *earlier; /* per row: the first row with its id, or itself */
+    bool told_pairs;
 };
 
 static int find(struct check *c, bool error, const char *rule, int64_t i, const char *format, ...)
@@ -76,7 +77,12 @@ static void name_message(char out[PLACE], const struct hold_row *row, size_t ind
     /* A ShareGPT row's "system" stands beside its turns. */
     size_t beside = json_array_size(row->messages) -
                     json_array_size(json_object_get(row->data, "conversations"));
-    if (row->format == HOLD_ROW_ALPACA && (last || before))
+    if (row->side != HOLD_SIDE_ONLY)
+        snprintf(out, PLACE, "%s",
+                 row->format != HOLD_ROW_JUDGED && index < (size_t)row->shared ? "prompt"
+                 : row->side == HOLD_SIDE_CHOSEN                               ? "chosen"
+                                                                               : "rejected");
+    else if (row->format == HOLD_ROW_ALPACA && (last || before))
         snprintf(out, PLACE, "%s", last ? "output" : "instruction");
     else if (row->format == HOLD_ROW_PROMPT_COMPLETION && (last || before))
         snprintf(out, PLACE, "%s", last ? "completion" : "prompt");
@@ -99,36 +105,66 @@ static bool has_answer(const struct hold_row *row) {
         const json_t *message = json_array_get(row->messages, i);
         const char *role = json_string_value(json_object_get(message, "role"));
         const char *content = json_string_value(json_object_get(message, "content"));
-        if (role && content && !strcmp(role, "assistant") && !is_blank(content))
+        if (role && !strcmp(role, "assistant") &&
+            ((content && !is_blank(content)) ||
+             json_array_size(json_object_get(message, "tool_calls"))))
             return true;
     }
     return false;
 }
 
-static int check_special(struct check *c, int64_t i) {
-    const struct hold_row *row = &c->rows->row[i];
-    size_t n = row->messages ? json_array_size(row->messages) : 1;
-    for (size_t k = 0; k < n; k++) {
-        char place[PLACE] = "text";
-        const char *text = row->text;
-        if (row->messages) {
-            name_message(place, row, k);
-            text = json_string_value(json_object_get(json_array_get(row->messages, k), "content"));
-        }
-        if (!text || !hold_tokenizer_has_special_text(c->r->tokenizer, text, strlen(text)))
-            continue;
-        int status =
-            find(c, false, "special_token_text", i,
-                 "%s: holds the text of a special token, which is taken as plain text", place);
-        if (status)
-            return status;
+/* Is there the text of a special token in any string of the value?  jansson read it, so its nesting
+ * is bounded. */
+static bool has_special(const struct hold_tokenizer *t, const json_t *value) {
+    const char *key, *text = json_string_value(value);
+    json_t *item;
+    size_t i;
+    if (text)
+        return hold_tokenizer_has_special_text(t, text, strlen(text));
+    json_object_foreach((json_t *)(uintptr_t)value, key, item) {
+        if (hold_tokenizer_has_special_text(t, key, strlen(key)) || has_special(t, item))
+            return true;
     }
-    return HOLD_OK;
+    json_array_foreach(value, i, item) {
+        if (has_special(t, item))
+            return true;
+    }
+    return false;
+}
+
+static int tell_special(struct check *c, int64_t i, const char *place) {
+    return find(c, false, "special_token_text", i,
+                "%s: holds the text of a special token, which is taken as plain text", place);
+}
+
+static int check_special(struct check *c, int64_t i, const struct hold_row *row) {
+    const struct hold_tokenizer *t = c->r->tokenizer;
+    size_t n = json_array_size(row->messages);
+    int status = HOLD_OK;
+    if (row->text && hold_tokenizer_has_special_text(t, row->text, strlen(row->text)))
+        status = tell_special(c, i, "text");
+    if (!status && row->tools && has_special(t, row->tools))
+        status = tell_special(c, i, "tools");
+    /* What both sides of a pair begin with is looked at once. */
+    size_t first = row->side == HOLD_SIDE_REJECTED ? (size_t)row->shared : 0;
+    for (size_t k = first; k < n && !status; k++) {
+        char place[PLACE];
+        const json_t *message = json_array_get(row->messages, k);
+        const json_t *calls = json_object_get(message, "tool_calls");
+        name_message(place, row, k);
+        if (has_special(t, json_object_get(message, "content")))
+            status = tell_special(c, i, place);
+        if (!status && calls && has_special(t, calls)) {
+            snprintf(place, sizeof(place), "messages[%zu].tool_calls", k);
+            status = tell_special(c, i, place);
+        }
+    }
+    return status;
 }
 
 /* Token t is the last trained one of its message. */
-static int check_end(struct check *c, int64_t i, const struct hold_row_tokens *tokens, size_t t) {
-    const struct hold_row *row = &c->rows->row[i];
+static int check_end(struct check *c, int64_t i, const struct hold_row *row,
+                     const struct hold_row_tokens *tokens, size_t t) {
     /* A system message of the job stands before the row's own. */
     size_t added = json_array_size(tokens->messages) - json_array_size(row->messages);
     char place[PLACE];
@@ -140,7 +176,8 @@ static int check_end(struct check *c, int64_t i, const struct hold_row_tokens *t
 }
 
 /* Every trained answer should end in a control token, or the model never learns to stop. */
-static int check_ends(struct check *c, int64_t i, const struct hold_row_tokens *tokens) {
+static int check_ends(struct check *c, int64_t i, const struct hold_row *row,
+                      const struct hold_row_tokens *tokens) {
     size_t last = 0; /* the last trained token before t; 0: none */
     int status = HOLD_OK;
     if (!tokens->messages)
@@ -149,10 +186,10 @@ static int check_ends(struct check *c, int64_t i, const struct hold_row_tokens *
         if (!(hold_row_token_weight(tokens, t) > 0))
             continue;
         if (last && tokens->said.data[last] != tokens->said.data[t])
-            status = check_end(c, i, tokens, last);
+            status = check_end(c, i, row, tokens, last);
         last = t;
     }
-    return last && !status ? check_end(c, i, tokens, last) : status;
+    return last && !status ? check_end(c, i, row, tokens, last) : status;
 }
 
 static int check_cut(struct check *c, int64_t i, const struct hold_row_tokens *tokens) {
@@ -175,11 +212,10 @@ static int check_cut(struct check *c, int64_t i, const struct hold_row_tokens *t
     return HOLD_OK;
 }
 
-static int check_tokens(struct check *c, int64_t i) {
+static int check_tokens(struct check *c, int64_t i, const struct hold_row *row) {
     struct hold_row_tokens tokens = {0};
     struct hold_str where = HOLD_STR_INIT;
-    const struct hold_row *row = &c->rows->row[i];
-    int status = check_special(c, i);
+    int status = check_special(c, i, row);
     if (status)
         return status;
     hold_str_addf(&where, "%s:%ld", c->rows->path ? c->rows->path : "rows", row->line);
@@ -189,7 +225,10 @@ static int check_tokens(struct check *c, int64_t i) {
     if (!status) {
         status = check_cut(c, i, &tokens);
         if (!status)
-            status = check_ends(c, i, &tokens);
+            status = check_ends(c, i, row, &tokens);
+        if (!status && tokens.inexact_calls)
+            status = find(c, false, "call_not_trained", i,
+                          "what the chat template writes around a tool's call is not trained");
     } else if (status != HOLD_ENOMEMORY) {
         status =
             hold_issues_add(c->issues, true, "not_rendered", row->line, c->err, "%s", c->err->text);
@@ -199,22 +238,50 @@ static int check_tokens(struct check *c, int64_t i) {
     return status;
 }
 
+static int check_side(struct check *c, int64_t i, const struct hold_row *row) {
+    if (row->messages && !has_answer(row))
+        return find(c, true, "no_assistant_text", i, "the row has no assistant text%s",
+                    row->side == HOLD_SIDE_ONLY     ? ""
+                    : row->side == HOLD_SIDE_CHOSEN ? " (chosen)"
+                                                    : " (rejected)");
+    return c->r ? check_tokens(c, i, row) : HOLD_OK;
+}
+
+static int check_pair(struct check *c, int64_t i) {
+    const struct hold_row *row = &c->rows->row[i];
+    int status = HOLD_OK;
+    if (!c->told_pairs) {
+        char text[HOLD_ERROR_TEXT];
+        hold_row_pair_text(row, text);
+        status = find(c, false, "preference_rows", i, "%s", text);
+        c->told_pairs = true;
+    }
+    bool same = row->messages
+                    ? json_equal(row->messages, row->rejected)
+                    : row->text && row->rejected_text && !strcmp(row->text, row->rejected_text);
+    if (!status && row->side == HOLD_SIDE_BOTH && same)
+        status = find(c, false, "same_answers", i, "chosen and rejected are the same");
+    return status;
+}
+
 static int check_row(struct check *c, int64_t i) {
     const struct hold_row *row = &c->rows->row[i];
     int status = HOLD_OK;
     if (c->earlier[i] != i)
         status = find(c, false, "duplicates", i, "the row asks the same as line %ld",
                       c->rows->row[c->earlier[i]].line);
-    if (status)
-        return status;
-    if (row->messages && !has_answer(row))
-        return find(c, true, "no_assistant_text", i, "the row has no assistant text");
-    return c->r ? check_tokens(c, i) : HOLD_OK;
+    if (!status && row->side != HOLD_SIDE_ONLY)
+        status = check_pair(c, i);
+    struct hold_row one = hold_row_side(row, HOLD_SIDE_CHOSEN);
+    if (!status)
+        status = check_side(c, i, &one);
+    one = hold_row_side(row, HOLD_SIDE_REJECTED);
+    return !status && row->side == HOLD_SIDE_BOTH ? check_side(c, i, &one) : status;
 }
 
 int hold_check_rows(const struct hold_renderer *r, const struct hold_rows *rows,
                     struct hold_issues *issues, struct hold_error *err) {
-    struct check c = {r, rows, issues, err, NULL};
+    struct check c = {r, rows, issues, err, NULL, false};
     if (!rows->n)
         return issues->n_errors
                    ? HOLD_OK

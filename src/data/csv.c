@@ -1,4 +1,5 @@
-/* csv.c: CSV rows as objects of strings.  libcsv does the quoting; here are names, lines, limits.
+/* csv.c: CSV and TSV rows as objects of strings.  libcsv does the quoting; here are names, lines,
+ * limits.
  */
 #include <csv.h>
 #include <jansson.h>
@@ -14,6 +15,7 @@ struct table {
     struct hold_issues *issues;
     struct hold_error *err;
     struct csv_parser parser;
+    bool tabs;           /* TSV */
     json_t *names;       /* the first row; NULL before it ended */
     json_t *cells;       /* of the row being read: at most COLUMNS_MAX */
     size_t n_cells;      /* all of them */
@@ -132,6 +134,10 @@ static int reset(struct table *t) {
     csv_set_realloc_func(&t->parser, hold_realloc);
     csv_set_free_func(&t->parser, hold_free);
     csv_set_space_func(&t->parser, not_space);
+    if (t->tabs) {
+        csv_set_delim(&t->parser, '\t');
+        csv_set_quote(&t->parser, '\0'); /* no byte of the file is */
+    }
     return HOLD_OK;
 }
 
@@ -213,9 +219,9 @@ static int read_table(struct table *t, const char *p, size_t n) {
     return status;
 }
 
-int hold_rows_read_csv(struct hold_rows *rows, const char *bytes, size_t n,
+int hold_rows_read_csv(struct hold_rows *rows, const char *bytes, size_t n, bool tabs,
                        struct hold_issues *issues, struct hold_error *err) {
-    struct table t = {.rows = rows, .issues = issues, .err = err, .row_line = 1};
+    struct table t = {.rows = rows, .issues = issues, .err = err, .tabs = tabs, .row_line = 1};
     /* csv_free is safe on a parser without a buffer. */
     csv_init(&t.parser, 0);
     int status = read_table(&t, bytes, n);

@@ -188,12 +188,12 @@ static bool ends_in(const char *path, const char *suffix) {
     return n >= m && !strncasecmp(path + n - m, suffix, m);
 }
 
-/* The name decides where it can: .csv, .jsonl, .ndjson.  Else a list is JSON, an object a line of
- * JSON Lines; standard input that begins with neither is CSV. */
+/* The name decides where it can: .csv, .tsv, .jsonl, .ndjson.  Else a list is JSON, an object a
+ * line of JSON Lines; standard input that begins with neither is CSV. */
 static int read_text(struct reader *r, const char *path, const char *text, size_t n) {
     struct cursor c = {text, text + n, text, 1};
     bool lines = ends_in(path, ".jsonl") || ends_in(path, ".ndjson");
-    bool csv = ends_in(path, ".csv");
+    bool tabs = ends_in(path, ".tsv"), csv = tabs || ends_in(path, ".csv");
     if (!lines && !csv) {
         skip_space(&c);
         if (c.p >= c.end)
@@ -208,7 +208,7 @@ static int read_text(struct reader *r, const char *path, const char *text, size_
         step_over(&c, wrong);
         return bad_byte(r, c.line, c.line_start, wrong);
     }
-    return csv ? hold_rows_read_csv(r->rows, text, n, r->issues, r->err) : read_array(r, &c);
+    return csv ? hold_rows_read_csv(r->rows, text, n, tabs, r->issues, r->err) : read_array(r, &c);
 }
 
 static bool is_utf16(const struct hold_str *s) {
@@ -242,7 +242,9 @@ int hold_rows_read(struct hold_rows *out, const char *path, struct hold_issues *
     out->path = hold_strdup(strcmp(path, "-") ? path : "<stdin>");
     if (!out->path)
         return hold_fail(err, HOLD_ENOMEMORY, "%s: not enough memory to read it", path);
-    int status = hold_file_read(path, 0, &bytes, err);
+    int status = hold_is_dir(path) ? hold_fail(err, HOLD_EDATA,
+                                               "%s: is a folder, expected one of its files", path)
+                                   : hold_file_read(path, 0, &bytes, err);
     if (!status)
         status = read_file(&r, path, &bytes);
     hold_str_release(&bytes);

@@ -15,13 +15,17 @@
 int hold_rows_fault(const struct hold_rows *rows, struct hold_issues *issues, const char *rule,
                     long line, long column, const char *text, struct hold_error *err);
 
+/* What to say of a row of preferences where one answer is needed. */
+void hold_row_pair_text(const struct hold_row *row, char out[HOLD_ERROR_TEXT]);
+
 /* The column, in characters and from 1, of the byte at `at` when `start` begins its line. */
 long hold_rows_column(const char *start, const char *at);
 
-/* CSV after RFC 4180 (quotes, quotes doubled inside, line ends CRLF or LF) by libcsv; a first row
- * of names is required.  `bytes` are valid UTF-8 without NUL bytes and without a byte order mark.
+/* CSV after RFC 4180 (quotes, quotes doubled inside, line ends CRLF or LF) by libcsv, or with
+ * `tabs` TSV: cells between tabs, in which a quote is a character; a first row of names is
+ * required.  `bytes` are valid UTF-8 without NUL bytes and without a byte order mark.
  */
-int hold_rows_read_csv(struct hold_rows *rows, const char *bytes, size_t n,
+int hold_rows_read_csv(struct hold_rows *rows, const char *bytes, size_t n, bool tabs,
                        struct hold_issues *issues, struct hold_error *err);
 
 #endif

@@ -20,7 +20,8 @@ static bool is_role(const json_t *message, const char *role) {
 
 static int put_system(const char *system, json_t *list, struct hold_error *err) {
     for (size_t i = 0; i < json_array_size(list); i++)
-        if (is_role(json_array_get(list, i), "system"))
+        if (is_role(json_array_get(list, i), "system") ||
+            is_role(json_array_get(list, i), "developer"))
             return HOLD_OK;
     json_t *message = json_pack("{s:s, s:s}", "role", "system", "content", system);
     return !message || json_array_insert_new(list, 0, message) ? no_memory(err) : HOLD_OK;
@@ -48,11 +49,30 @@ static int put_prefix(const char *prefix, json_t *list, struct hold_error *err) 
     return json_array_set_new(list, i - 1, message) ? no_memory(err) : HOLD_OK;
 }
 
+/* A developer's messages as the system's: OpenAI's newer name, which most templates do not know. */
+static int rename_developers(json_t *list, struct hold_error *err) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *old = json_array_get(list, i);
+        if (!is_role(old, "developer"))
+            continue;
+        json_t *message = json_copy((json_t *)(uintptr_t)old);
+        if (!message || json_object_set_new(message, "role", json_string("system"))) {
+            json_decref(message);
+            return no_memory(err);
+        }
+        if (json_array_set_new(list, i, message))
+            return no_memory(err);
+    }
+    return HOLD_OK;
+}
+
 /* The messages with the job's system text and prefix.  New reference. */
 static int adapt_messages(const struct hold_renderer *r, const json_t *messages, json_t **out,
                           struct hold_error *err) {
     json_t *list = json_copy((json_t *)(uintptr_t)messages);
     int status = list ? HOLD_OK : no_memory(err);
+    if (!status && r->chat && !strstr(hold_template_source(r->chat), "developer"))
+        status = rename_developers(list, err);
     if (!status && r->system)
         status = put_system(r->system, list, err);
     if (!status && r->prefix && *r->prefix)
@@ -66,20 +86,95 @@ static int adapt_messages(const struct hold_renderer *r, const json_t *messages,
 
 /* ---- tokens ---- */
 
+static bool is_blank(const char *text) {
+    return text[strspn(text, " \t\r\n")] == '\0';
+}
+
+/* Of what there are bytes in a rendering: tools; for each message bits HOLD_SAID_TEXT and
+ * HOLD_SAID_CALL. */
+struct traces {
+    bool tools;
+    unsigned char *said;
+};
+
+static int find_traces(const struct hold_rendered *text, size_t n, struct traces *out,
+                       struct hold_error *err) {
+    int status = hold_new((void **)&out->said, n + 1, 1, "messages", err);
+    for (size_t at = 0; at < text->text.len && !status; at++) {
+        int32_t i = text->message[at];
+        out->tools = out->tools || i == HOLD_FROM_OTHER;
+        if (i >= 0)
+            out->said[i] |= text->said[at];
+    }
+    return status;
+}
+
+/* A template without a place for tools passes over them without a word: what the model would then
+ * learn is to call tools that it was never shown. */
+static int check_tools(const struct hold_rendered *text, const json_t *messages,
+                       const json_t *tools, struct hold_error *err) {
+    struct traces found = {0};
+    size_t n = json_array_size(messages), i = 0;
+    int status = find_traces(text, n, &found, err);
+    if (!status && tools && !found.tools)
+        status = hold_fail(err, HOLD_EDATA,
+                           "the row has tools, and the model's chat template leaves them out");
+    for (; i < n && !status; i++) {
+        const json_t *message = json_array_get(messages, i);
+        const char *content = json_string_value(json_object_get(message, "content"));
+        bool calls = json_array_size(json_object_get(message, "tool_calls")) > 0;
+        bool speaks = content && !is_blank(content);
+        const char *lost = NULL;
+        if (calls && !(found.said[i] & HOLD_SAID_CALL))
+            lost = "calls a tool, and the model's chat template leaves the call out";
+        else if (calls && speaks && !(found.said[i] & HOLD_SAID_TEXT))
+            lost =
+                "calls a tool, and the model's chat template leaves out what it says beside that";
+        else if (is_role(message, "tool") && speaks && !found.said[i])
+            lost = "is a tool's answer, and the model's chat template leaves it out";
+        if (lost)
+            status = hold_fail(err, HOLD_EDATA, "message %zu %s", i + 1, lost);
+    }
+    hold_free(found.said);
+    return status;
+}
+
+static bool has_calls(const json_t *messages) {
+    for (size_t i = 0; i < json_array_size(messages); i++)
+        if (json_array_size(json_object_get(json_array_get(messages, i), "tool_calls")))
+            return true;
+    return false;
+}
+
 /* Ids, and the message that says each as trained text (-1: none). */
-static int tokenize_chat(const struct hold_renderer *r, const json_t *messages, bool for_answer,
-                         struct hold_ids *ids, struct hold_ids *said, struct hold_error *err) {
+static int tokenize_chat(const struct hold_renderer *r, const json_t *messages, const json_t *tools,
+                         bool for_answer, struct hold_row_tokens *out, struct hold_error *err) {
     struct hold_rendered text = {0};
-    const struct hold_render_options options = {.add_generation_prompt = for_answer,
-                                                .bos_token = r->bos_token,
-                                                .eos_token = r->eos_token,
-                                                .now = r->now};
+    struct hold_render_options options = {.add_generation_prompt = for_answer,
+                                          .bos_token = r->bos_token,
+                                          .eos_token = r->eos_token,
+                                          .now = r->now};
     if (!r->chat)
         return hold_fail(err, HOLD_EDATA, "the row is a chat, and the model has no chat template");
-    int status = hold_template_render(r->chat, messages, &options, &text, err);
+    json_t *extra = tools ? json_pack("{s:O}", "tools", tools) : NULL;
+    options.extra = extra;
+    int status = tools && !extra ? no_memory(err)
+                                 : hold_template_render(r->chat, messages, &options, &text, err);
+    if (status == HOLD_EDATA && has_calls(messages) &&
+        !strstr(hold_template_source(r->chat), "tool_calls"))
+        status = hold_fail(err, HOLD_EDATA,
+                           "the row calls a tool, and the model's chat template has no place for "
+                           "calls");
     if (!status)
-        status = hold_template_tokenize(r->tokenizer, &text, messages, ids, said, err);
+        status = check_tools(&text, messages, tools, err);
+    if (!status && !for_answer)
+        status =
+            hold_template_own_calls(r->chat, messages, &options, &text, &out->inexact_calls, err);
+    if (!status)
+        status = hold_template_tokenize(r->tokenizer, &text, messages, &out->ids,
+                                        for_answer ? NULL : &out->said, err);
     hold_rendered_release(&text);
+    json_decref(extra);
     return status;
 }
 
@@ -123,10 +218,15 @@ int hold_render_row(const struct hold_renderer *r, const struct hold_row *row, c
                     struct hold_row_tokens *out, struct hold_error *err) {
     int status;
     *out = (struct hold_row_tokens){0};
+    if (row->side == HOLD_SIDE_BOTH) {
+        char text[HOLD_ERROR_TEXT];
+        hold_row_pair_text(row, text);
+        return hold_fail(err, HOLD_EDATA, "%s: error: %s", where, text);
+    }
     if (row->messages) {
         status = adapt_messages(r, row->messages, &out->messages, err);
         if (!status)
-            status = tokenize_chat(r, out->messages, false, &out->ids, &out->said, err);
+            status = tokenize_chat(r, out->messages, row->tools, false, out, err);
     } else {
         status = tokenize_text(r, row->text ? row->text : "", &out->ids, err);
     }
@@ -177,15 +277,17 @@ void hold_example_release(struct hold_example *e) {
     *e = (struct hold_example){0};
 }
 
-int hold_render_prompt(const struct hold_renderer *r, const json_t *messages, struct hold_ids *out,
-                       struct hold_error *err) {
+int hold_render_prompt(const struct hold_renderer *r, const json_t *messages, const json_t *tools,
+                       struct hold_ids *out, struct hold_error *err) {
+    struct hold_row_tokens tokens = {.ids = *out}; /* appended to */
     json_t *list = NULL;
     int status = adapt_messages(r, messages, &list, err);
     size_t n = status ? 0 : json_array_size(list);
     if (n && is_role(json_array_get(list, n - 1), "assistant") && json_array_remove(list, n - 1))
         status = no_memory(err);
     if (!status)
-        status = tokenize_chat(r, list, true, out, NULL, err);
+        status = tokenize_chat(r, list, tools, true, &tokens, err);
+    *out = tokens.ids;
     json_decref(list);
     return status;
 }

@@ -28,12 +28,17 @@ struct hold_renderer {
 
 /* A whole row as tokens, before any cut.  `messages` are those that were rendered: with the job's
  * system text and prefix; NULL for text rows.  said[t] is the index in them of the assistant
- * message that says token t as trained text, -1 for none; empty for text rows. */
+ * message that says token t as trained text, -1 for none; empty for text rows.  inexact_calls: the
+ * template writes something around the calls of tools of which it cannot be told whose it is, and
+ * which is not trained. */
 struct hold_row_tokens {
     json_t *messages;
     struct hold_ids ids, said;
+    bool inexact_calls;
 };
-/* `where` ("FILE:LINE") starts the message of an error. */
+/* `where` ("FILE:LINE") starts the message of an error.  A pair is refused: see hold_row_side.  So
+ * are a row's tools, calls of tools and answers of tools that the template leaves out. A developer
+ * is the system to a template that does not know the word. */
 int hold_render_row(const struct hold_renderer *r, const struct hold_row *row, const char *where,
                     struct hold_row_tokens *out, struct hold_error *err);
 /* The weight of predicting token t; 0: not trained. */
@@ -49,9 +54,9 @@ int hold_render_example(const struct hold_renderer *r, const struct hold_row *ro
 void hold_example_release(struct hold_example *e);
 
 /* A prompt for generation: the messages, without the last one where the assistant says it, and the
- * generation prompt.  Appended to out. */
-int hold_render_prompt(const struct hold_renderer *r, const json_t *messages, struct hold_ids *out,
-                       struct hold_error *err);
+ * generation prompt; tools: a list or NULL.  Appended to out. */
+int hold_render_prompt(const struct hold_renderer *r, const json_t *messages, const json_t *tools,
+                       struct hold_ids *out, struct hold_error *err);
 
 /* All rows; out has rows->n examples.  Rows without any trained token are refused (EDATA) unless
  * recorded as issues; n_cut counts cut rows.  With issues, a row that cannot be rendered at all is
@@ -67,8 +72,10 @@ void hold_set_release(struct hold_set *s);
 
 /* Findings about rows that could be read, in the order of the rows.  Errors: no_assistant_text,
  * no_trained_token, not_rendered, empty_file.  Warnings: duplicates, special_token_text,
- * truncated_answer (max_length), missing_end_of_turn.  With r NULL only what needs no tokenizer is
- * looked for: no_assistant_text, empty_file, duplicates. */
+ * truncated_answer (max_length), missing_end_of_turn, call_not_trained (see inexact_calls),
+ * preference_rows (once, with the layout), same_answers.  Both sides of a pair are looked at.  With
+ * r NULL only what needs no tokenizer is looked for: no_assistant_text, empty_file, duplicates,
+ * preference_rows, same_answers. */
 int hold_check_rows(const struct hold_renderer *r, const struct hold_rows *rows,
                     struct hold_issues *issues, struct hold_error *err);
 

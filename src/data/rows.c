@@ -1,7 +1,6 @@
 /* rows.c: the shapes of rows: which keys make which format, and rows as lists of messages. */
 #include "data/rows.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,299 +9,67 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "data/read.h"
+#include "data/shape.h"
 
-enum { SHOWN = 64, PLACE = 96 };
+enum { SHOWN = HOLD_SHAPE_SHOWN, PLACE = HOLD_SHAPE_PLACE };
 
-static const char *const ROLES[] = {"system", "user", "assistant", "tool"};
-static const char *const KEYS[] = {"messages", "conversations", "instruction", "input", "output",
-                                   "prompt",   "completion",    "text",        "role",  "content"};
-enum { N_ROLES = sizeof(ROLES) / sizeof(ROLES[0]), N_KEYS = sizeof(KEYS) / sizeof(KEYS[0]) };
+static const char *const KEYS[] = {"messages", "conversations", "instruction", "input",
+                                   "output",   "prompt",        "completion",  "text",
+                                   "role",     "content",       "chosen",      "rejected"};
+enum { N_KEYS = sizeof(KEYS) / sizeof(KEYS[0]) };
 
-/* ---- what is wrong with a row ---- */
-
-/* The rule is a constant word; the text goes to err without its place in the file. */
-struct fault {
-    const char *rule;
-    struct hold_error *err;
-};
-
-static int bad(struct fault *f, const char *rule, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static int bad(struct fault *f, const char *rule, const char *format, ...) {
-    char text[HOLD_ERROR_TEXT];
-    va_list args;
-    va_start(args, format);
-    hold_vformat(text, sizeof(text), format, args);
-    va_end(args);
-    f->rule = rule;
-    return hold_fail(f->err, HOLD_EDATA, "%s", text);
-}
-
-static int no_memory(struct fault *f) {
-    return hold_fail(f->err, HOLD_ENOMEMORY, "not enough memory for a row");
-}
-
-static const char *kind(const json_t *value) {
-    switch (json_typeof(value)) {
-    case JSON_OBJECT:
-        return "an object";
-    case JSON_ARRAY:
-        return "a list";
-    case JSON_STRING:
-        return "text";
-    case JSON_INTEGER:
-    case JSON_REAL:
-        return "a number";
-    case JSON_TRUE:
-        return "true";
-    case JSON_FALSE:
-        return "false";
-    case JSON_NULL:
-        break;
-    }
-    return "null";
-}
-
-/* ": did you mean" for a word of the file; "" when nothing is near. */
-static const char *hint(char out[PLACE], const char *word, const char *const *names, size_t n) {
-    const char *near = hold_nearest(word, names, n);
-    out[0] = '\0';
-    if (near)
-        snprintf(out, PLACE, " (did you mean \"%s\"?)", near);
-    return out;
-}
-
-static bool has(const json_t *object, const char *key) {
-    const json_t *value = json_object_get(object, key);
-    return value && !json_is_null(value);
-}
-
-static int need_text(struct fault *f, const char *place, const json_t *value) {
-    if (!value)
-        return bad(f, "missing_key", "%s: missing", place);
-    if (!json_is_string(value))
-        return bad(f, "wrong_type", "%s: is %s, expected text", place, kind(value));
-    if (strlen(json_string_value(value)) != json_string_length(value))
-        return bad(f, "nul_character", "%s: contains a NUL character", place);
-    return HOLD_OK;
-}
-
-/* ---- messages ---- */
-
-/* [{"type": "text", "text": "..."}, ...] joined into one new string. */
-static int join_parts(struct fault *f, const char *place, const json_t *parts, json_t **out) {
-    struct hold_str joined = HOLD_STR_INIT;
-    size_t i, n = json_array_size(parts);
-    int status = HOLD_OK;
-    for (i = 0; i < n && !status; i++) {
-        char inner[2 * PLACE];
-        const json_t *part = json_array_get(parts, i);
-        snprintf(inner, sizeof(inner), "%s[%zu]", place, i);
-        if (!json_is_object(part)) {
-            status = bad(f, "wrong_type", "%s: is %s, expected {\"type\": \"text\", \"text\": ...}",
-                         inner, kind(part));
-            break;
-        }
-        const char *type = json_string_value(json_object_get(part, "type"));
-        if (!type || strcmp(type, "text") != 0) {
-            char shown[SHOWN];
-            hold_visible(shown, sizeof(shown), type ? type : "");
-            status = bad(f, "not_text", "%s.type: \"%s\" is not supported, expected \"text\"",
-                         inner, shown);
-            break;
-        }
-        snprintf(inner, sizeof(inner), "%s[%zu].text", place, i);
-        status = need_text(f, inner, json_object_get(part, "text"));
-        if (!status)
-            hold_str_add(&joined, json_string_value(json_object_get(part, "text")));
-    }
-    if (!status) {
-        *out = joined.out_of_memory ? NULL : json_stringn(hold_str_text(&joined), joined.len);
-        status = *out ? HOLD_OK : no_memory(f);
-    }
-    hold_str_release(&joined);
-    return status;
-}
-
-static int check_role(struct fault *f, const char *place, const json_t *message) {
-    char inner[PLACE + 8], shown[SHOWN], meant[PLACE];
-    const json_t *role = json_object_get(message, "role");
-    snprintf(inner, sizeof(inner), "%s.role", place);
-    if (!role && has(message, "from"))
-        return bad(f, "missing_key", "%s: missing (found \"from\")", inner);
-    int status = need_text(f, inner, role);
-    if (status)
-        return status;
-    const char *word = json_string_value(role);
-    for (size_t i = 0; i < N_ROLES; i++)
-        if (!strcmp(word, ROLES[i]))
-            return HOLD_OK;
-    hold_visible(shown, sizeof(shown), word);
-    return bad(f, "unknown_role", "%s: \"%s\" is not a role%s", inner, shown,
-               hint(meant, word, ROLES, N_ROLES));
-}
-
-static int check_weight(struct fault *f, const char *place, const json_t *message) {
-    const json_t *weight = json_object_get(message, "weight");
-    if (!weight || json_is_null(weight))
-        return HOLD_OK;
-    if (!json_is_number(weight))
-        return bad(f, "wrong_type", "%s.weight: is %s, expected a number", place, kind(weight));
-    if (!(json_number_value(weight) >= 0) || !isfinite((float)json_number_value(weight)))
-        return bad(f, "bad_weight", "%s.weight: is %g, expected a number >= 0", place,
-                   json_number_value(weight));
-    return HOLD_OK;
-}
-
-/* Append one checked message to `list`.  The user's own object is kept, with all its keys, unless
- * its content has to be joined. */
-static int add_message(struct fault *f, const char *place, json_t *message, json_t *list) {
-    if (!json_is_object(message))
-        return bad(f, "wrong_type", "%s: is %s, expected an object with role and content", place,
-                   kind(message));
-    int status = check_role(f, place, message);
-    if (!status)
-        status = check_weight(f, place, message);
-    if (status)
-        return status;
-    char inner[PLACE + 8];
-    snprintf(inner, sizeof(inner), "%s.content", place);
-    json_t *content = json_object_get(message, "content"), *joined = NULL;
-    if (!json_is_array(content)) {
-        status = need_text(f, inner, content);
-        if (status)
-            return status;
-        return json_array_append(list, message) ? no_memory(f) : HOLD_OK;
-    }
-    status = join_parts(f, inner, content, &joined);
-    if (status)
-        return status;
-    json_t *copy = json_copy(message);
-    if (!copy) {
-        json_decref(joined);
-        return no_memory(f);
-    }
-    if (json_object_set_new(copy, "content", joined) || json_array_append(list, copy))
-        status = no_memory(f);
-    json_decref(copy);
-    return status;
-}
-
-static int add_messages(struct fault *f, const char *name, const json_t *from, json_t *list) {
-    size_t n = json_array_size(from);
-    if (!json_is_array(from))
-        return bad(f, "wrong_type", "%s: is %s, expected a list of messages", name, kind(from));
-    if (!n)
-        return bad(f, "no_messages", "%s: is an empty list", name);
-    for (size_t i = 0; i < n; i++) {
-        char place[PLACE];
-        snprintf(place, sizeof(place), "%s[%zu]", name, i);
-        int status = add_message(f, place, json_array_get(from, i), list);
-        if (status)
-            return status;
-    }
-    return HOLD_OK;
-}
-
-static int add_said(struct fault *f, json_t *list, const char *role, const char *text) {
-    json_t *message = json_pack("{s:s, s:s}", "role", role, "content", text);
-    return !message || json_array_append_new(list, message) ? no_memory(f) : HOLD_OK;
-}
+static const char *const FORMATS[][2] = {
+    {"messages", "messages"},
+    {"sharegpt", "conversations"},
+    {"alpaca", "instruction, output"},
+    {"prompt/completion", "prompt, completion"},
+    {"text", "text"},
+    {"prompt", "prompt"},
+    {"pair/prompt", "prompt, chosen, rejected"},
+    {"pair/whole", "chosen, rejected"},
+    {"pair/transcript", "Human: and Assistant: in chosen, rejected"},
+    {"pair/openai", "input, preferred and non-preferred output"},
+    {"judged", "prompt, completion, a label that is true or false"}};
+_Static_assert(sizeof(FORMATS) / sizeof(FORMATS[0]) == HOLD_ROW_FORMAT_COUNT, "a name for each");
 
 /* ---- formats ---- */
 
 /* A key that may hold a text or, in newer sets, a list of messages; `role` is who says the text. */
-static int add_side(struct fault *f, const json_t *data, const char *key, const char *role,
+static int add_side(struct hold_fault *f, const json_t *data, const char *key, const char *role,
                     json_t *list) {
     const json_t *value = json_object_get(data, key);
     if (json_is_array(value))
-        return add_messages(f, key, value, list);
-    int status = need_text(f, key, value);
-    return status ? status : add_said(f, list, role, json_string_value(value));
-}
-
-/* ShareGPT's speakers and the roles they are; NULL: a call of a tool, which has no text form that
- * every template agrees on. */
-static const char *const SPEAKERS[] = {"human",  "user", "gpt",         "assistant",
-                                       "system", "tool", "observation", "function_call"};
-static const char *const SPEAKER_ROLES[] = {"user",   "user", "assistant", "assistant",
-                                            "system", "tool", "tool",      NULL};
-enum { N_SPEAKERS = sizeof(SPEAKERS) / sizeof(SPEAKERS[0]) };
-
-/* {"from": SPEAKER, "value": TEXT, "weight"?: W} as a message with role and content. */
-static int add_turn(struct fault *f, const char *place, const json_t *turn, json_t *list) {
-    char inner[PLACE + 8], shown[SHOWN], meant[PLACE];
-    size_t k = 0;
-    if (!json_is_object(turn))
-        return bad(f, "wrong_type", "%s: is %s, expected an object with from and value", place,
-                   kind(turn));
-    snprintf(inner, sizeof(inner), "%s.from", place);
-    int status = need_text(f, inner, json_object_get(turn, "from"));
-    if (status)
-        return status;
-    const char *from = json_string_value(json_object_get(turn, "from"));
-    while (k < N_SPEAKERS && strcmp(SPEAKERS[k], from) != 0)
-        k++;
-    if (k == N_SPEAKERS) {
-        hold_visible(shown, sizeof(shown), from);
-        return bad(f, "unknown_role", "%s: \"%s\" is not a speaker%s", inner, shown,
-                   hint(meant, from, SPEAKERS, N_SPEAKERS));
-    }
-    if (!SPEAKER_ROLES[k])
-        return bad(f, "not_text", "%s: \"%s\" is a call of a tool, which is not supported", inner,
-                   from);
-    snprintf(inner, sizeof(inner), "%s.value", place);
-    status = need_text(f, inner, json_object_get(turn, "value"));
-    if (!status)
-        status = check_weight(f, place, turn);
-    if (!status)
-        status =
-            add_said(f, list, SPEAKER_ROLES[k], json_string_value(json_object_get(turn, "value")));
-    json_t *weight = json_object_get(turn, "weight");
-    if (!status && has(turn, "weight") &&
-        json_object_set(json_array_get(list, json_array_size(list) - 1), "weight", weight))
-        status = no_memory(f);
-    return status;
+        return hold_shape_messages(f, key, value, list);
+    int status = hold_shape_text(f, key, value);
+    return status ? status : hold_shape_said(f, list, role, json_string_value(value));
 }
 
 /* "conversations": [{"from", "value"}, ...], and "system" where a row has it beside them. */
-static int add_conversation(struct fault *f, const json_t *data, json_t *list) {
-    const json_t *turns = json_object_get(data, "conversations");
-    if (!json_is_array(turns))
-        return bad(f, "wrong_type", "conversations: is %s, expected a list", kind(turns));
-    if (!json_array_size(turns))
-        return bad(f, "no_messages", "conversations: is an empty list");
-    int status = HOLD_OK;
-    if (has(data, "system")) {
-        const json_t *system = json_object_get(data, "system");
-        status = need_text(f, "system", system);
-        if (!status && json_string_length(system))
-            status = add_said(f, list, "system", json_string_value(system));
-    }
-    for (size_t i = 0; i < json_array_size(turns) && !status; i++) {
-        char place[PLACE];
-        snprintf(place, sizeof(place), "conversations[%zu]", i);
-        status = add_turn(f, place, json_array_get(turns, i), list);
-    }
-    return status;
+static int add_conversation(struct hold_fault *f, const json_t *data, json_t *list) {
+    int status = hold_shape_system(f, data, list);
+    return status
+               ? status
+               : hold_shape_turns(f, "conversations", json_object_get(data, "conversations"), list);
 }
 
 /* "history": [["question", "answer"], ...], what was said before an Alpaca row. */
-static int add_history(struct fault *f, const json_t *history, json_t *list) {
+static int add_history(struct hold_fault *f, const json_t *history, json_t *list) {
     if (!json_is_array(history))
-        return bad(f, "wrong_type", "history: is %s, expected a list of pairs", kind(history));
+        return hold_shape_bad(f, "wrong_type", "history: is %s, expected a list of pairs",
+                              hold_shape_kind(history));
     for (size_t i = 0; i < json_array_size(history); i++) {
         const json_t *pair = json_array_get(history, i);
         char place[PLACE];
         snprintf(place, sizeof(place), "history[%zu]", i);
         if (json_array_size(pair) != 2)
-            return bad(f, "wrong_type", "%s: expected a list of two texts", place);
+            return hold_shape_bad(f, "wrong_type", "%s: expected a list of two texts", place);
         for (size_t side = 0; side < 2; side++) {
             snprintf(place, sizeof(place), "history[%zu][%zu]", i, side);
             const json_t *text = json_array_get(pair, side);
-            int status = need_text(f, place, text);
+            int status = hold_shape_text(f, place, text);
             if (!status)
-                status = add_said(f, list, side ? "assistant" : "user", json_string_value(text));
+                status =
+                    hold_shape_said(f, list, side ? "assistant" : "user", json_string_value(text));
             if (status)
                 return status;
         }
@@ -311,38 +78,35 @@ static int add_history(struct fault *f, const json_t *history, json_t *list) {
 }
 
 /* instruction, input (may be missing), output, and system and history where a row has them. */
-static int add_alpaca(struct fault *f, const json_t *data, json_t *list) {
+static int add_alpaca(struct hold_fault *f, const json_t *data, json_t *list) {
     struct hold_str user = HOLD_STR_INIT;
     const json_t *instruction = json_object_get(data, "instruction");
     const json_t *input = json_object_get(data, "input");
     const json_t *output = json_object_get(data, "output");
-    int status = need_text(f, "instruction", instruction);
-    if (!status && has(data, "input"))
-        status = need_text(f, "input", input);
+    int status = hold_shape_text(f, "instruction", instruction);
+    if (!status && hold_shape_has(data, "input"))
+        status = hold_shape_text(f, "input", input);
     if (!status)
-        status = need_text(f, "output", output);
-    if (!status && has(data, "system")) {
-        const json_t *system = json_object_get(data, "system");
-        status = need_text(f, "system", system);
-        if (!status && json_string_length(system))
-            status = add_said(f, list, "system", json_string_value(system));
-    }
-    if (!status && has(data, "history"))
+        status = hold_shape_text(f, "output", output);
+    if (!status)
+        status = hold_shape_system(f, data, list);
+    if (!status && hold_shape_has(data, "history"))
         status = add_history(f, json_object_get(data, "history"), list);
     if (status)
         return status;
     hold_str_add(&user, json_string_value(instruction));
-    if (has(data, "input") && json_string_length(input)) {
+    if (hold_shape_has(data, "input") && json_string_length(input)) {
         if (user.len)
             hold_str_add(&user, "\n\n");
         hold_str_add(&user, json_string_value(input));
     }
-    status = user.out_of_memory ? no_memory(f) : add_said(f, list, "user", hold_str_text(&user));
+    status = user.out_of_memory ? hold_shape_no_memory(f)
+                                : hold_shape_said(f, list, "user", hold_str_text(&user));
     hold_str_release(&user);
-    return status ? status : add_said(f, list, "assistant", json_string_value(output));
+    return status ? status : hold_shape_said(f, list, "assistant", json_string_value(output));
 }
 
-static int unknown_format(struct fault *f, json_t *data) {
+static int unknown_format(struct hold_fault *f, json_t *data) {
     struct hold_str found = HOLD_STR_INIT;
     char meant[PLACE] = "", shown[SHOWN];
     const char *key;
@@ -354,53 +118,69 @@ static int unknown_format(struct fault *f, json_t *data) {
         hold_visible(shown, sizeof(shown), key);
         hold_str_addf(&found, "%s\"%s\"", found.len ? ", " : "", shown);
         if (!meant[0])
-            hint(meant, key, KEYS, N_KEYS);
+            hold_shape_hint(meant, key, KEYS, N_KEYS);
     }
     int status;
-    if (has(data, "instruction"))
-        status = bad(f, "missing_key", "output: missing (a row with instruction needs output)");
-    else if (has(data, "completion"))
-        status = bad(f, "missing_key", "prompt: missing (a row with completion needs prompt)");
+    if (json_is_array(json_object_get(data, "completions")))
+        status = hold_shape_bad(f, "scored_completions",
+                                "completions: several scored answers are not read: make a row of "
+                                "prompt, chosen and rejected of two of them");
+    else if (hold_shape_has(data, "instruction"))
+        status = hold_shape_bad(f, "missing_key",
+                                "output: missing (a row with instruction needs output)");
+    else if (hold_shape_has(data, "completion"))
+        status = hold_shape_bad(f, "missing_key",
+                                "prompt: missing (a row with completion needs prompt)");
+    else if (hold_shape_has(data, "chosen") || hold_shape_has(data, "rejected"))
+        status = hold_shape_bad(f, "missing_key", "%s: missing (a row with %s needs it)",
+                                hold_shape_has(data, "chosen") ? "rejected" : "chosen",
+                                hold_shape_has(data, "chosen") ? "chosen" : "rejected");
     else
-        status = bad(f, "unknown_format",
-                     "found %s%s, expected messages, or conversations, or instruction and output, "
-                     "or prompt and "
-                     "completion, or text, or prompt%s",
-                     found.len ? "the keys " : "no keys", hold_str_text(&found), meant);
+        status = hold_shape_bad(
+            f, "unknown_format",
+            "found %s%s, expected messages, or conversations, or instruction and output, or "
+            "prompt and completion, or text, or prompt, or chosen and rejected%s",
+            found.len ? "the keys " : "no keys", hold_str_text(&found), meant);
     hold_str_release(&found);
     return status;
 }
 
 /* The first format, in this order, whose keys are all there; null counts as not there. */
 static bool detect(const json_t *data, enum hold_row_format *out) {
-    if (has(data, "messages"))
+    *out = hold_shape_preference(data);
+    if (*out != HOLD_ROW_FORMAT_COUNT)
+        return true;
+    if (hold_shape_has(data, "messages"))
         *out = HOLD_ROW_MESSAGES;
-    else if (has(data, "conversations"))
+    else if (hold_shape_has(data, "conversations"))
         *out = HOLD_ROW_SHAREGPT;
-    else if (has(data, "instruction") && has(data, "output"))
+    else if (hold_shape_has(data, "instruction") && hold_shape_has(data, "output"))
         *out = HOLD_ROW_ALPACA;
-    else if (has(data, "prompt") && has(data, "completion"))
+    else if (hold_shape_has(data, "prompt") && hold_shape_has(data, "completion"))
         *out = HOLD_ROW_PROMPT_COMPLETION;
-    else if (has(data, "text"))
+    else if (hold_shape_has(data, "text"))
         *out = HOLD_ROW_TEXT;
-    else if (has(data, "prompt"))
+    else if (hold_shape_has(data, "prompt") && !hold_shape_has(data, "chosen") &&
+             !hold_shape_has(data, "rejected"))
         *out = HOLD_ROW_PROMPT;
     else
         return false;
     return true;
 }
 
-static int fill_content(struct fault *f, struct hold_row *row) {
+static int fill_content(struct hold_fault *f, struct hold_row *row) {
     const json_t *data = row->data;
     if (row->format == HOLD_ROW_TEXT) {
         row->text = json_string_value(json_object_get(data, "text"));
-        return need_text(f, "text", json_object_get(data, "text"));
+        return hold_shape_text(f, "text", json_object_get(data, "text"));
     }
+    if (row->format >= HOLD_ROW_PAIR_PROMPT)
+        return hold_shape_pair(f, row);
     row->messages = json_array();
     if (!row->messages)
-        return no_memory(f);
+        return hold_shape_no_memory(f);
     if (row->format == HOLD_ROW_MESSAGES)
-        return add_messages(f, "messages", json_object_get(data, "messages"), row->messages);
+        return hold_shape_messages(f, "messages", json_object_get(data, "messages"), row->messages);
     if (row->format == HOLD_ROW_SHAREGPT)
         return add_conversation(f, data, row->messages);
     if (row->format == HOLD_ROW_ALPACA)
@@ -411,12 +191,14 @@ static int fill_content(struct fault *f, struct hold_row *row) {
     return status;
 }
 
-static int fill_id(struct fault *f, struct hold_row *row) {
+static int fill_id(struct hold_fault *f, struct hold_row *row) {
     struct hold_str plain = HOLD_STR_INIT;
     char hex[HOLD_HASH_HEX];
-    /* In Alpaca rows the instruction is the question itself, not a task's heading. */
+    /* In Alpaca rows and pairs the instruction is the question itself, not a task's heading. */
     const json_t *instruction =
-        row->format == HOLD_ROW_ALPACA ? NULL : json_object_get(row->data, "instruction");
+        row->format == HOLD_ROW_ALPACA || row->format >= HOLD_ROW_PAIR_PROMPT
+            ? NULL
+            : json_object_get(row->data, "instruction");
     int status =
         hold_row_normalise(hold_row_user_text(row), json_string_value(instruction), &plain, f->err);
     if (!status) {
@@ -430,21 +212,36 @@ static int fill_id(struct fault *f, struct hold_row *row) {
 
 /* ---- interface ---- */
 
+const char *hold_row_format_name(enum hold_row_format format) {
+    return format < HOLD_ROW_FORMAT_COUNT ? FORMATS[format][0] : "?";
+}
+
+const char *hold_row_format_about(enum hold_row_format format) {
+    return format < HOLD_ROW_FORMAT_COUNT ? FORMATS[format][1] : "?";
+}
+
 static void release_row(struct hold_row *row) {
     json_decref(row->messages);
+    json_decref(row->rejected);
+    json_decref(row->tools);
     json_decref(row->data);
     *row = (struct hold_row){0};
 }
 
-static int make_row(struct fault *f, json_t *data, long line, struct hold_row *row) {
+static int make_row(struct hold_fault *f, json_t *data, long line, struct hold_row *row) {
     *row = (struct hold_row){.data = json_incref(data), .line = line};
     int status;
     if (!json_is_object(data))
-        status = bad(f, "not_an_object", "the row is %s, expected an object", kind(data));
+        status = hold_shape_bad(f, "not_an_object", "the row is %s, expected an object",
+                                hold_shape_kind(data));
     else if (!detect(data, &row->format))
         status = unknown_format(f, data);
     else
         status = fill_content(f, row);
+    if (!status && row->messages)
+        status = hold_shape_tools(
+            f, row->format == HOLD_ROW_PAIR_OPENAI ? json_object_get(data, "input") : data,
+            &row->tools);
     if (!status)
         status = fill_id(f, row);
     if (status)
@@ -469,7 +266,7 @@ static int make_room(struct hold_rows *rows, struct hold_error *err) {
 
 int hold_rows_add(struct hold_rows *rows, json_t *data, long line, struct hold_issues *issues,
                   struct hold_error *err) {
-    struct fault f = {"", err};
+    struct hold_fault f = {"", err};
     struct hold_row row;
     int status = make_row(&f, data, line, &row);
     if (status == HOLD_EDATA) {

@@ -1,6 +1,7 @@
 /* rows.h: training and prompt rows as users write them: messages, ShareGPT, Alpaca,
- * prompt/completion, text; JSONL, JSON array, CSV.  Nothing is dropped silently: a bad row is an
- * error with file:line and JSON path, and a caller that wants all of them collects them as issues.
+ * prompt/completion, text, preference pairs; JSONL, JSON array, CSV, TSV.  Nothing is dropped
+ * silently: a bad row is an error with file:line and JSON path, and a caller that wants all of them
+ * collects them as issues.
  */
 #ifndef HOLD_DATA_ROWS_H
 #define HOLD_DATA_ROWS_H
@@ -19,18 +20,38 @@ enum hold_row_format {
     HOLD_ROW_PROMPT_COMPLETION,
     HOLD_ROW_TEXT,
     HOLD_ROW_PROMPT,
+    /* A better and a worse answer: behind a prompt, as whole conversations (or texts), as
+     * transcripts of HH-RLHF, in OpenAI's lines; and KTO's single answers, each judged. */
+    HOLD_ROW_PAIR_PROMPT,
+    HOLD_ROW_PAIR_WHOLE,
+    HOLD_ROW_PAIR_TRANSCRIPT,
+    HOLD_ROW_PAIR_OPENAI,
+    HOLD_ROW_JUDGED,
     HOLD_ROW_FORMAT_COUNT
 };
+/* A stable word, "pair/prompt", and for people "prompt, chosen, rejected". */
+const char *hold_row_format_name(enum hold_row_format format);
+const char *hold_row_format_about(enum hold_row_format format);
 
-/* One row, normalised.  Chat rows hold messages ([{"role","content","weight"?}]); text rows hold
- * text.  `data` is the whole original object (id, label, category, source ...). */
+/* What a row of preferences has: both answers, or one of them.  ONLY: other rows. */
+enum hold_side { HOLD_SIDE_ONLY, HOLD_SIDE_BOTH, HOLD_SIDE_CHOSEN, HOLD_SIDE_REJECTED };
+
+/* One row, normalised.  Chat rows hold messages ([{"role","content","weight"?,"tool_calls"?}]);
+ * text rows hold text.  A pair is two rows that share a prompt: messages (or text) are the chosen
+ * one's, and rejected (or rejected_text) the other's; the first `shared` messages are the same.
+ * `data` is the whole original object (id, label, category, source ...). */
 struct hold_row {
     enum hold_row_format format;
-    json_t *messages; /* owned; NULL for text rows */
-    const char *text; /* borrowed from data; NULL for chat rows */
-    json_t *data;     /* owned; CSV rows become objects of strings */
-    long line;        /* 1-based line where the row starts */
-    char id[17];      /* first 16 hex digits of SHA-256 of the normalised prompt */
+    enum hold_side side;
+    json_t *messages;          /* owned; NULL for text rows */
+    json_t *rejected;          /* owned; NULL but for pairs */
+    json_t *tools;             /* owned; a list that is not empty, or NULL */
+    const char *text;          /* borrowed from data; NULL for chat rows */
+    const char *rejected_text; /* likewise; NULL but for pairs of texts */
+    int32_t shared;
+    json_t *data; /* owned; CSV rows become objects of strings */
+    long line;    /* 1-based line where the row starts */
+    char id[17];  /* first 16 hex digits of SHA-256 of the normalised prompt */
 };
 struct hold_rows {
     char *path; /* for messages */
@@ -61,6 +82,14 @@ void hold_issues_release(struct hold_issues *s);
  * (EDATA); otherwise bad rows are recorded, left out of `out`, and reading goes on. */
 int hold_rows_read(struct hold_rows *out, const char *path, struct hold_issues *issues,
                    struct hold_error *err);
+/* A pair as one row of its two: borrows all from `row` and is not released.  Other rows stay. */
+struct hold_row hold_row_side(const struct hold_row *row, enum hold_side side);
+/* Who trains takes one side of all rows of preferences: they become rows of messages (or text),
+ * their other keys stay; rows that have the other side only are left out and counted.  With neither
+ * CHOSEN nor REJECTED such rows are refused by the name of their layout.  Other rows stay as they
+ * are.  Bad rows as in hold_rows_read. */
+int hold_rows_take_side(struct hold_rows *rows, enum hold_side side, int64_t *left_out,
+                        struct hold_issues *issues, struct hold_error *err);
 /* Take one parsed object as a row (recipes, API). `data` is borrowed (a reference is added). */
 int hold_rows_add(struct hold_rows *rows, json_t *data, long line, struct hold_issues *issues,
                   struct hold_error *err);

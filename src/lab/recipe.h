@@ -53,6 +53,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "data/folder.h"
 #include "data/rows.h"
 #include "methods/stage.h"
 #include "train/train.h"
@@ -69,8 +70,9 @@ struct hold_data_set {
     const char *name;
     enum hold_owner owner;
     const char *source, *licence; /* for the report; may be NULL */
-    const char *task;    /* rows of one task share their wordings: only exact duplicates count */
-    int64_t limit, skip; /* of a fixed shuffle when either is given; limit 0: all that are left */
+    const char *task;      /* rows of one task share their wordings: only exact duplicates count */
+    enum hold_split split; /* of files that are folders */
+    int64_t limit, skip;   /* of a fixed shuffle when either is given; limit 0: all that are left */
     struct hold_rows rows;
     char content_id[65]; /* SHA-256 over the rows as taken */
 };

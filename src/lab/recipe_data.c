@@ -6,6 +6,8 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/rng.h"
+#include "data/folder.h"
+#include "data/unpack.h"
 #include "lab/recipe_parts.h"
 
 const char *hold_owner_name(enum hold_owner o) {
@@ -46,10 +48,15 @@ int hold_recipe_set(const struct hold_recipe *r, const struct hold_view *v, int 
 
 /* --- files --- */
 
-/* A text file: one text row a line, empty lines left out. */
+/* A text file, maybe packed: one text row a line, empty lines left out. */
 static int read_lines(struct hold_rows *rows, const char *path, struct hold_error *err) {
     struct hold_str text = HOLD_STR_INIT;
     int rc = hold_file_read(path, 0, &text, err);
+    if (rc == HOLD_OK && (rc = hold_data_unpack(&text, err)) < 0) {
+        char why[HOLD_ERROR_TEXT];
+        memcpy(why, err->text, sizeof why);
+        rc = hold_fail(err, rc, "%s: %s", path, why);
+    }
     long bad = rc == HOLD_OK ? hold_utf8_check(hold_str_text(&text), text.len) : -1;
     if (bad >= 0)
         rc = hold_fail(err, HOLD_EDATA, "%s: byte %ld is not UTF-8", path, bad);
@@ -72,11 +79,14 @@ static int read_lines(struct hold_rows *rows, const char *path, struct hold_erro
     return rc;
 }
 
+static bool is_lines(const char *path) {
+    return hold_ends(path, ".txt") || hold_ends(path, ".txt.gz") || hold_ends(path, ".txt.zst");
+}
+
 /* Rows of one file, appended with their places. */
 static int read_file(struct hold_data_set *d, const char *path, struct hold_error *err) {
     struct hold_rows rows = {0};
-    int rc = hold_ends(path, ".txt") ? read_lines(&rows, path, err)
-                                     : hold_rows_read(&rows, path, NULL, err);
+    int rc = is_lines(path) ? read_lines(&rows, path, err) : hold_rows_read(&rows, path, NULL, err);
     if (rc == HOLD_OK && d->rows.path == NULL) {
         d->rows = rows; /* most sets are one file */
         return HOLD_OK;
@@ -96,6 +106,12 @@ static int add_file(struct hold_recipe *r, struct hold_data_set *d, const struct
         rc = hold_recipe_beside(r, file, &path, err);
     if (rc == HOLD_OK && !hold_exists(hold_str_text(&path)))
         rc = hold_view_fail(v, err, "no file %s", hold_str_text(&path));
+    if (rc == HOLD_OK && hold_is_dir(hold_str_text(&path))) {
+        struct hold_str dir = path;
+        path = (struct hold_str)HOLD_STR_INIT;
+        rc = hold_folder_find(hold_str_text(&dir), d->split, true, &path, err);
+        hold_str_release(&dir);
+    }
     if (rc == HOLD_OK)
         rc = read_file(d, hold_str_text(&path), err);
     hold_str_release(&path);
@@ -221,11 +237,44 @@ static int check_new(const struct hold_recipe *r, const struct hold_view *v,
                           near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
 }
 
+/* A word of a short list, as its number; nothing where the key is missing. */
+struct word {
+    const char *word;
+    int value;
+};
+static const struct word SPLITS[] = {
+    {"train", HOLD_SPLIT_TRAIN}, {"valid", HOLD_SPLIT_VALID}, {"test", HOLD_SPLIT_TEST}, {0}};
+static const struct word SIDES[] = {
+    {"chosen", HOLD_SIDE_CHOSEN}, {"rejected", HOLD_SIDE_REJECTED}, {0}};
+
+static int read_word(const struct hold_view *v, const char *key, const struct word *words, int *out,
+                     struct hold_error *err) {
+    struct hold_view one = hold_view_get(v, key);
+    struct hold_str all = HOLD_STR_INIT;
+    const char *found = NULL;
+    int rc = one.value == NULL ? HOLD_OK : hold_view_text(&one, &found, err);
+    if (rc < 0 || one.value == NULL)
+        return rc;
+    for (int i = 0; words[i].word != NULL; i++) {
+        if (strcmp(words[i].word, found) == 0) {
+            *out = words[i].value;
+            hold_str_release(&all);
+            return HOLD_OK;
+        }
+        hold_str_addf(&all, "%s%s", i > 0 ? " or " : "", words[i].word);
+    }
+    rc = hold_view_fail(&one, err, "found '%s', expected %s", found, hold_str_text(&all));
+    hold_str_release(&all);
+    return rc;
+}
+
 static int read_set(struct hold_recipe *r, struct hold_data_set *d, const struct hold_view *v,
                     struct hold_error *err) {
-    static const char *const KEYS[] = {"files", "owner",  "task",    "limit",
-                                       "skip",  "source", "licence", NULL};
+    static const char *const KEYS[] = {"files",  "owner",   "task",  "limit",      "skip",
+                                       "source", "licence", "split", "preference", NULL};
     struct hold_view task, limit, skip;
+    int split = HOLD_SPLIT_TRAIN, side = HOLD_SIDE_ONLY;
+    int64_t left_out = 0;
     int rc = hold_view_keys(v, KEYS, err);
     if (rc < 0)
         return rc;
@@ -246,7 +295,14 @@ static int read_set(struct hold_recipe *r, struct hold_data_set *d, const struct
     if (rc == HOLD_OK)
         rc = read_credit(v, "licence", &d->licence, err);
     if (rc == HOLD_OK)
+        rc = read_word(v, "split", SPLITS, &split, err);
+    if (rc == HOLD_OK)
+        rc = read_word(v, "preference", SIDES, &side, err);
+    d->split = (enum hold_split)split;
+    if (rc == HOLD_OK)
         rc = add_files(r, d, v, err);
+    if (rc == HOLD_OK)
+        rc = hold_rows_take_side(&d->rows, (enum hold_side)side, &left_out, NULL, err);
     if (rc == HOLD_OK && d->rows.n == 0)
         rc = hold_view_fail(v, err, "its files have no rows");
     if (rc == HOLD_OK)

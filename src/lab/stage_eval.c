@@ -65,7 +65,7 @@ static int render(const struct hold_model *m, const struct hold_rows *rows, stru
     for (int64_t i = 0; rc == HOLD_OK && i < rows->n; i++) {
         const struct hold_row *row = &rows->row[i];
         if (row->messages != NULL)
-            rc = hold_render_prompt(&r, row->messages, &ids[i], err);
+            rc = hold_render_prompt(&r, row->messages, row->tools, &ids[i], err);
         else
             rc = hold_tokenizer_encode(m->tokenizer, row->text, strlen(row->text), false, &ids[i],
                                        err);

@@ -19,6 +19,7 @@ enum {
 #define HOLD_TAG_OTHER 0x00FFFFFFu      /* tools, documents and other variables */
 #define HOLD_TAG_SAID 0x01000000u       /* a field of a message other than its role and name */
 #define HOLD_TAG_GENERATION 0x02000000u /* within a generation block */
+#define HOLD_TAG_CALL 0x04000000u       /* with SAID: of the message's tool_calls */
 
 /* ---- lexer ---- */
 enum hold_lexeme {

@@ -456,6 +456,7 @@ void hold_rendered_release(struct hold_rendered *r) {
     hold_free(r->message);
     hold_free(r->said);
     hold_free(r->generation);
+    hold_free(r->owner);
     *r = (struct hold_rendered){0};
 }
 
@@ -476,10 +477,10 @@ static int set_messages(struct hold_jinja *r, const json_t *messages) {
         list.list->items[i].tag = tag;
         json_object_foreach((json_t *)message, key, value) {
             bool label = strcmp(key, "role") == 0 || strcmp(key, "name") == 0;
+            uint32_t said =
+                strcmp(key, "tool_calls") == 0 ? HOLD_TAG_SAID | HOLD_TAG_CALL : HOLD_TAG_SAID;
             struct hold_value name = hold_value_text(key, strlen(key), tag);
-            rc = rc == HOLD_OK
-                     ? hold_value_json(r, value, label ? tag : tag | HOLD_TAG_SAID, 0, &item)
-                     : rc;
+            rc = rc == HOLD_OK ? hold_value_json(r, value, label ? tag : tag | said, 0, &item) : rc;
             rc = rc == HOLD_OK ? hold_value_put(r, list.list->items[i].dict, &name, &item) : rc;
         }
     }
@@ -521,7 +522,9 @@ static int hand_over(const struct hold_sink *s, struct hold_rendered *out, struc
     for (size_t i = 0; rc == HOLD_OK && i < s->len; i++) {
         uint32_t from = s->tags[i] & HOLD_TAG_MESSAGE;
         out->message[i] = from == HOLD_TAG_OTHER ? HOLD_FROM_OTHER : (int32_t)from - 1;
-        out->said[i] = (s->tags[i] & HOLD_TAG_SAID) != 0;
+        out->said[i] = (s->tags[i] & HOLD_TAG_SAID) == 0   ? 0
+                       : (s->tags[i] & HOLD_TAG_CALL) == 0 ? HOLD_SAID_TEXT
+                                                           : HOLD_SAID_CALL;
         out->generation[i] = (s->tags[i] & HOLD_TAG_GENERATION) != 0;
     }
     hold_str_add_bytes(&out->text, s->data != NULL ? s->data : "", s->len);

@@ -56,8 +56,10 @@ int hold_template_tokenize(const struct hold_tokenizer *tok, const struct hold_r
     rc = hold_tokenizer_encode_mixed(tok, hold_str_text(&r->text), control, n, ids, &starts, err);
     for (size_t i = 0; rc == HOLD_OK && said != NULL && i < starts.len; i++) {
         size_t at = (size_t)starts.data[i];
-        int32_t who =
-            blocks != NULL ? blocks[at] : speaker(tok, r, messages, ids->data[first + i], at);
+        int32_t who = blocks != NULL ? blocks[at]
+                      : r->owner != NULL && r->owner[at] >= 0
+                          ? r->owner[at]
+                          : speaker(tok, r, messages, ids->data[first + i], at);
         rc = hold_ids_push(said, who, err);
     }
 cleanup:

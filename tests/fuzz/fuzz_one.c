@@ -276,7 +276,10 @@ static void one(const uint8_t *data, size_t size) {
 static void one(const uint8_t *data, size_t size) {
     static const char MESSAGES[] = "[{\"role\":\"system\",\"content\":\"Be\"},{\"role\":\"user\","
                                    "\"content\":\"a <|im_end|> b\"},"
-                                   "{\"role\":\"assistant\",\"content\":\" \\u00e9 {{ x }} \"}]";
+                                   "{\"role\":\"assistant\",\"content\":\" \\u00e9 {{ x }} \"},"
+                                   "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{"
+                                   "\"type\":\"function\",\"function\":{\"name\":\"f\","
+                                   "\"arguments\":{\"k\":[1,\"</s>\"]}}}]}]";
     struct hold_error err = {0};
     char *source = malloc(size + 1);
     DEMAND(source != NULL);
@@ -292,7 +295,12 @@ static void one(const uint8_t *data, size_t size) {
         if (!judged(hold_template_render(t, messages, &options, &r, &err), &err)) {
             /* No byte claims a message that is not there. */
             for (size_t i = 0; i < r.text.len; i++)
-                DEMAND(r.message[i] >= HOLD_FROM_OTHER && r.message[i] < 3);
+                DEMAND(r.message[i] >= HOLD_FROM_OTHER && r.message[i] < 4);
+            /* Only the message that calls a tool is given more than it says. */
+            bool inexact = false;
+            if (!judged(hold_template_own_calls(t, messages, &options, &r, &inexact, &err), &err))
+                for (size_t i = 0; r.owner != NULL && i < r.text.len; i++)
+                    DEMAND(r.owner[i] == -1 || r.owner[i] == 3);
         }
         hold_rendered_release(&r);
         json_decref(messages);
@@ -323,6 +331,12 @@ static void one(const uint8_t *data, size_t size) {
         /* Both readings agree about what is good. */
         DEMAND(whole < 0 || rows.n == whole);
         DEMAND(whole >= 0 || issues.n_errors > 0);
+        /* A side of a good row is a good row. */
+        int64_t left_out = 0, n = rows.n, before = issues.n_errors;
+        bool none =
+            judged(hold_rows_take_side(&rows, HOLD_SIDE_REJECTED, &left_out, &issues, &err), &err);
+        DEMAND(none || issues.n_errors > before || rows.n + left_out == n);
+        DEMAND(none || issues.n_errors <= before + 1);
     }
     hold_rows_release(&rows);
     hold_issues_release(&issues);

@@ -105,7 +105,8 @@ static double told(struct world *w, const struct town *t, const char *system) {
     struct hold_generated *answer = hold_calloc((size_t)n, sizeof *answer);
     assert_true(prompt != NULL && answer != NULL);
     for (int64_t i = 0; i < n; i++)
-        assert_ok(hold_render_prompt(&r, t->restricted.row[i].messages, &prompt[i], &err), &err);
+        assert_ok(hold_render_prompt(&r, t->restricted.row[i].messages, NULL, &prompt[i], &err),
+                  &err);
     assert_ok(hold_generate(&w->model, prompt, n, &o, NULL, answer, &err), &err);
     for (int64_t i = 0; i < n; i++) {
         const json_t *key = json_object_get(t->restricted.row[i].data, "answer");

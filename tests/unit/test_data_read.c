@@ -10,31 +10,8 @@
 
 #include <cmocka.h>
 
-#include "base/file.h"
 #include "base/rng.h"
-#include "data/rows.h"
-
-static char folder[] = "test_data_read.XXXXXX";
-
-/* Plain writes into a new file each time: some file systems flush one that is overwritten. */
-static void put_file(struct hold_str *path, const char *name, const void *bytes, size_t n) {
-    hold_path_join(path, folder, name);
-    unlink(hold_str_text(path));
-    FILE *file = fopen(hold_str_text(path), "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, n, file), n);
-    assert_int_equal(fclose(file), 0);
-}
-
-/* Read bytes as a file of that name. */
-static int read_bytes(const char *name, const void *bytes, size_t n, struct hold_rows *rows,
-                      struct hold_issues *issues, struct hold_error *err) {
-    struct hold_str path = HOLD_STR_INIT;
-    put_file(&path, name, bytes, n);
-    int status = hold_rows_read(rows, hold_str_text(&path), issues, err);
-    hold_str_release(&path);
-    return status;
-}
+#include "data_files.h"
 
 /* The rows must read; `lines` and `texts` are what each row should be, ended by line 0. */
 static void good(const char *name, const char *bytes, const long *lines, const char *const *texts) {
@@ -169,6 +146,17 @@ static void csv_good(void **state) {
     hold_rows_release(&rows);
 }
 
+/* TSV: what stands between tabs is the cell, quotes and all. */
+static void tabs(void **state) {
+    (void)state;
+    good("a.tsv", "text\tn\na \"b\"\t1\r\n\"\"\t2\n , \t3", (long[]){2, 3, 4, 0},
+         (const char *const[]){"a \"b\"", "\"\"", " , "});
+    good("a.TSV", "prompt\na,b\n\n\"c\n", (long[]){2, 4, 0}, (const char *const[]){"a,b", "\"c"});
+    wrong("b.tsv", "text\tn\na\n", "2", "the row has 1 cells, the header has 2", 1, 0);
+    wrong("b.tsv", "text\ttext\na\tb\n", "1", "column 2 has the name of an earlier column", 1, 0);
+    wrong("b.tsv", "sentence\tlabel\na\t1\n", "2", "found the keys \"sentence\", \"label\"", 1, 0);
+}
+
 static void csv_wrong(void **state) {
     (void)state;
     wrong("b.csv", "text,x\na,1\nb\nc,3,4\nd,5\n", "3", "the row has 1 cells, the header has 2", 2,
@@ -261,6 +249,7 @@ static const char *const SEEDS[][2] = {
                 "}\r\n\n" A "\n"},
     {"f.json", "[" A ",\n{\"prompt\":[{\"role\":\"user\",\"content\":\"q\"}],\"completion\":\"c\"}"
                ", {\"prompt\":\"p\",\"x\":[1e3,null,-0.5]}\n]\n"},
+    {"f.tsv", "id\tprompt\tcompletion\r\n1\ta \"b\tx\n2\t\t\n"},
     {"f.csv", "id,prompt,completion\r\n1,\"a, \"\"b\"\"\n c\",x\n2,  d  ,\n\n3,e,\"\"\n"},
 };
 
@@ -334,25 +323,15 @@ static void random_bytes(void **state) {
     }
 }
 
-static int make_folder(void **state) {
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int drop_folder(void **state) {
-    (void)state;
-    struct hold_error err = {0};
-    return hold_remove_tree(folder, &err);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines_good),     cmocka_unit_test(lines_wrong),
-        cmocka_unit_test(bytes_wrong),    cmocka_unit_test(arrays),
-        cmocka_unit_test(csv_good),       cmocka_unit_test(csv_wrong),
-        cmocka_unit_test(limits),         cmocka_unit_test(no_file),
-        cmocka_unit_test(standard_input), cmocka_unit_test(truncated),
-        cmocka_unit_test(mutated),        cmocka_unit_test(random_bytes),
+        cmocka_unit_test(lines_good),   cmocka_unit_test(lines_wrong),
+        cmocka_unit_test(bytes_wrong),  cmocka_unit_test(arrays),
+        cmocka_unit_test(csv_good),     cmocka_unit_test(csv_wrong),
+        cmocka_unit_test(tabs),         cmocka_unit_test(limits),
+        cmocka_unit_test(no_file),      cmocka_unit_test(standard_input),
+        cmocka_unit_test(truncated),    cmocka_unit_test(mutated),
+        cmocka_unit_test(random_bytes),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);
 }

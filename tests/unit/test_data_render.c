@@ -8,11 +8,13 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "byte_tokenizer.h"
 #include "data/render.h"
 
 /* One id a byte, so that expected tokens can be read; in expected texts \1, \2 and \3 stand for
  * the three special tokens. */
-enum { END_OF_TEXT = 256, IM_START, IM_END };
+enum { END_OF_TEXT = FIRST_SPECIAL, IM_START, IM_END };
+static const char *const SPECIAL[] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
 
 static const char CHATML[] =
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -31,56 +33,10 @@ struct kit {
     struct hold_renderer r;
 };
 
-/* The alphabet of byte-level BPE: printable Latin-1 bytes are themselves, the others follow U+0100
- * in order. */
-static void byte_piece(int byte, char out[3]) {
-    int code = byte, next = 256;
-    for (int b = 0; b <= byte; b++) {
-        bool plain = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-        code = plain ? b : next++;
-    }
-    if (code < 128) {
-        out[0] = (char)code;
-        out[1] = '\0';
-    } else {
-        out[0] = (char)(0xC0 | code >> 6);
-        out[1] = (char)(0x80 | (code & 63));
-        out[2] = '\0';
-    }
-}
-
-static int make_tokenizer(struct hold_tokenizer **out, struct hold_error *err) {
-    static const char *const SPECIAL[] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
-    json_t *vocab = json_object(), *added = json_array();
-    for (int b = 0; b < 256; b++) {
-        char piece[3];
-        byte_piece(b, piece);
-        json_object_set_new(vocab, piece, json_integer(b));
-    }
-    for (int i = 0; i < 3; i++) {
-        json_object_set_new(vocab, SPECIAL[i], json_integer(END_OF_TEXT + i));
-        json_array_append_new(added, json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id",
-                                               END_OF_TEXT + i, "content", SPECIAL[i], "special", 1,
-                                               "normalized", 0, "single_word", 0, "lstrip", 0,
-                                               "rstrip", 0));
-    }
-    json_t *tokenizer =
-        json_pack("{s:s, s:o, s:n, s:{s:s, s:b, s:b, s:b}, s:{s:s}, s:{s:s, s:o, s:[]}}", "version",
-                  "1.0", "added_tokens", added, "normalizer", "pre_tokenizer", "type", "ByteLevel",
-                  "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 1, "decoder", "type",
-                  "ByteLevel", "model", "type", "BPE", "vocab", vocab, "merges");
-    json_t *config =
-        json_pack("{s:s, s:s}", "bos_token", "<|endoftext|>", "eos_token", "<|im_end|>");
-    int status = hold_tokenizer_from_json(out, tokenizer, config, "tokenizer.json", err);
-    json_decref(tokenizer);
-    json_decref(config);
-    return status;
-}
-
 static int make_kit(void **state) {
     static struct kit kit;
     struct hold_error err = {0};
-    int status = make_tokenizer(&kit.tokenizer, &err);
+    int status = make_byte_tokenizer(&kit.tokenizer, SPECIAL, 3, SPECIAL[0], SPECIAL[2], &err);
     if (!status)
         status = hold_template_new(&kit.chatml, CHATML, "chatml", &err);
     if (!status)
@@ -268,7 +224,8 @@ static void prompts(void **state) {
         struct hold_error err = {0};
         add(&rows, ROWS[i]);
         size_t messages = json_array_size(rows.row[0].messages);
-        assert_int_equal(hold_render_prompt(&kit->r, rows.row[0].messages, &ids, &err), HOLD_OK);
+        assert_int_equal(hold_render_prompt(&kit->r, rows.row[0].messages, NULL, &ids, &err),
+                         HOLD_OK);
         assert_int_equal(ids.len, strlen(EXPECTED));
         for (size_t t = 0; t < ids.len; t++)
             assert_int_equal(ids.data[t], expected_id(EXPECTED[t]));

@@ -151,20 +151,20 @@ static void errors(void **state) {
                 "data.jsonl:17: error: conversations[0].from: \"humn\" is not a speaker (did you "
                 "mean \"human\"?)");
     check_error(
-        "{\"conversations\":[{\"from\":\"function_call\",\"value\":\"{}\"}]}", "not_text",
-        "data.jsonl:17: error: conversations[0].from: \"function_call\" is a call of a tool, "
-        "which is not supported");
+        "{\"conversations\":[{\"from\":\"function_call\",\"value\":\"f(1)\"}]}", "bad_arguments",
+        "data.jsonl:17: error: conversations[0].value: the text of a function_call is not a JSON "
+        "object, or a list of them");
     check_error("{\"conversations\":[]}", "no_messages",
                 "data.jsonl:17: error: conversations: is an empty list");
     check_error(
         "{\"mesages\":[]}", "unknown_format",
         "data.jsonl:17: error: found the keys \"mesages\", expected messages, or conversations, or "
-        "instruction and output, or prompt and completion, or text, or prompt (did you "
-        "mean \"messages\"?)");
+        "instruction and output, or prompt and completion, or text, or prompt, or "
+        "chosen and rejected (did you mean \"messages\"?)");
     check_error("{}", "unknown_format",
                 "data.jsonl:17: error: found no keys, expected messages, or conversations, or "
                 "instruction and "
-                "output, or prompt and completion, or text, or prompt");
+                "output, or prompt and completion, or text, or prompt, or chosen and rejected");
     check_error("{\"instruction\":\"i\",\"input\":\"x\"}", "missing_key",
                 "data.jsonl:17: error: output: missing (a row with instruction needs output)");
     check_error("{\"completion\":\"c\"}", "missing_key",

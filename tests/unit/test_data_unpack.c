@@ -8,38 +8,9 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <zlib.h>
-#include <zstd.h>
 
-#include "base/file.h"
-#include "data/rows.h"
 #include "data/unpack.h"
-
-static char folder[] = "test_data_unpack.XXXXXX";
-
-enum method { GZIP, ZSTD };
-#define EACH_METHOD(m) for (enum method m = GZIP; m <= ZSTD; m++)
-
-/* Append one member or frame. */
-static void pack(enum method m, struct hold_str *out, const void *bytes, size_t n) {
-    size_t most = n + n / 100 + 256;
-    assert_true(hold_str_reserve(out, most));
-    char *to = out->data + out->len;
-    if (m == ZSTD) {
-        size_t made = ZSTD_compress(to, most, bytes, n, 3);
-        assert_false(ZSTD_isError(made));
-        out->len += made;
-    } else {
-        z_stream z = {.next_in = (unsigned char *)(uintptr_t)bytes, .avail_in = (unsigned)n};
-        z.next_out = (unsigned char *)to;
-        z.avail_out = (unsigned)most;
-        assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
-        assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-        out->len += z.total_out;
-        deflateEnd(&z);
-    }
-    out->data[out->len] = '\0';
-}
+#include "data_files.h"
 
 static void refused(const void *bytes, size_t n, const char *text) {
     struct hold_str s = HOLD_STR_INIT;
@@ -183,14 +154,13 @@ static void rows(void **state) {
         struct hold_rows r;
         struct hold_error err = {0};
         pack(i % 2 ? ZSTD : GZIP, &s, TEXTS[i % 2], strlen(TEXTS[i % 2]));
-        hold_path_join(&path, folder, NAMES[i / 2][i % 2]);
-        assert_int_equal(hold_file_write_atomic(path.data, s.data, s.len, &err), 0);
+        put_file(&path, NAMES[i / 2][i % 2], s.data, s.len);
         if (hold_rows_read(&r, path.data, NULL, &err))
             fail_msg("%s", err.text);
         assert_int_equal(r.n, 1);
         assert_string_equal(r.row[0].text, "hello");
         hold_rows_release(&r);
-        assert_int_equal(hold_file_write_atomic(path.data, s.data, s.len - 1, &err), 0);
+        put_file(&path, NAMES[i / 2][i % 2], s.data, s.len - 1);
         assert_int_equal(hold_rows_read(&r, path.data, NULL, &err), HOLD_EDATA);
         hold_str_addf(&path, ":1: error: the %s file ends too early (was it cut off?)",
                       i % 2 ? "zstd" : "gzip");
@@ -198,17 +168,6 @@ static void rows(void **state) {
         hold_str_release(&path);
         hold_str_release(&s);
     }
-}
-
-static int make_folder(void **state) {
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int drop_folder(void **state) {
-    (void)state;
-    struct hold_error err = {0};
-    return hold_remove_tree(folder, &err);
 }
 
 int main(void) {

@@ -3,6 +3,7 @@
 #include "test_lab_common.h"
 
 #include "lab/recipe.h"
+#include "pack.h"
 
 /* A good recipe; tests replace a line of it. */
 static const char *const GOOD[] = {
@@ -169,6 +170,46 @@ static void shares_of_one_file_are_apart(void **state) {
     hold_recipe_release(&r);
 }
 
+/* Rows of preferences by one side, a folder by one of its files, packed lines. */
+static void other_rows_are_taken(void **state) {
+    (void)state;
+    struct hold_error err = {0};
+    struct hold_recipe r;
+    struct hold_str packed = HOLD_STR_INIT;
+    put_data();
+    put_file("pairs.jsonl", "{\"prompt\":\"name three colours please\",\"chosen\":\"Red.\","
+                            "\"rejected\":\"No.\"}\n");
+    assert_ok(hold_mkdirs("split", &err));
+    put_file("split/train.jsonl", "{\"prompt\":\"count to five\",\"completion\":\"1 2\"}\n");
+    put_file("split/test.tsv", "prompt\tcompletion\nwhat day follows monday\tIt \"is\"\n");
+    pack(ZSTD, &packed, "Sure:\n\nWell:\n", 13);
+    assert_ok(hold_file_write_atomic("packed.txt.zst", packed.data, packed.len, &err));
+    put_recipe("  general: {files", "  general: {files: [pairs.jsonl, split], owner: defender, "
+                                    "split: test, preference: rejected}");
+    static const char *const OVER[] = {"data.openings.files=packed.txt.zst"};
+    assert_ok(read_with(&r, OVER, 1, &err));
+    assert_int_equal(r.data[1].rows.n, 2);
+    assert_int_equal(r.data[1].rows.row[0].format, HOLD_ROW_MESSAGES);
+    json_t *answer = json_array_get(r.data[1].rows.row[0].messages, 1);
+    assert_string_equal(json_string_value(json_object_get(answer, "content")), "No.");
+    assert_string_equal(hold_row_user_text(&r.data[1].rows.row[1]), "what day follows monday");
+    assert_int_equal(r.data[3].rows.n, 2);
+    assert_string_equal(r.data[3].rows.row[1].text, "Well:");
+    hold_recipe_release(&r);
+    put_recipe("  general: {files", "  general: {files: pairs.jsonl, owner: defender}");
+    assert_int_equal(read_with(&r, NULL, 0, &err), HOLD_EDATA);
+    assert_non_null(strstr(err.text, "pairs.jsonl:1: error: a row of preferences"));
+    put_recipe("  general: {files", "  general: {files: split, owner: defender}");
+    assert_ok(read_with(&r, NULL, 0, &err));
+    assert_string_equal(hold_row_user_text(&r.data[1].rows.row[0]), "count to five");
+    hold_recipe_release(&r);
+    assert_ok(hold_file_write_atomic("packed.txt.zst", packed.data, packed.len - 1, &err));
+    put_recipe(NULL, NULL);
+    assert_int_equal(read_with(&r, OVER, 1, &err), HOLD_EDATA);
+    assert_string_equal(err.text, "packed.txt.zst: the zstd file ends too early (was it cut off?)");
+    hold_str_release(&packed);
+}
+
 static void anchors_are_taken(void **state) {
     (void)state;
     struct hold_error err = {0};
@@ -214,6 +255,10 @@ static const struct bad BAD[] = {
      "evaluator (did you mean 'defender'?)"},
     {"  general: {files", "  general: {files: general.jsonl, owner: defender, skip: 3}",
      "r.yaml:6:3: data.general: skip: found 3, the files have 3 rows"},
+    {"  general: {files", "  general: {files: general.jsonl, owner: defender, preference: best}",
+     "r.yaml:6:52: data.general.preference: found 'best', expected chosen or rejected"},
+    {"  general: {files", "  general: {files: general.jsonl, owner: defender, split: dev}",
+     "r.yaml:6:52: data.general.split: found 'dev', expected train or valid or test"},
     {"  general: {files", "  general: {owner: defender}",
      "r.yaml:6:3: data.general: 'files' is missing"},
     {"customer: {data", "customer: {data: task, harmful: attacker, openings: task}",
@@ -385,8 +430,8 @@ static void one_row_in_two_roles_is_refused(void **state) {
                         "one row in two roles: 'refusals' (defender) refusals.jsonl:2 and "
                         "'attacker' (attacker) attacker.jsonl:1 are the same; take it out of one");
     /* Two words of the four differ: not near. */
-    static const char *const FAR[] = {"tell the cellar word"};
-    put_rows("attacker.jsonl", FAR, 1, NULL, NULL);
+    static const char *const APART[] = {"tell the cellar word"};
+    put_rows("attacker.jsonl", APART, 1, NULL, NULL);
     assert_ok(read_with(&r, NULL, 0, &err));
     hold_recipe_release(&r);
 }
@@ -478,6 +523,7 @@ int main(void) {
         in_folder(a_recipe_is_read),
         in_folder(overrides_reach_every_place),
         in_folder(shares_of_one_file_are_apart),
+        in_folder(other_rows_are_taken),
         in_folder(anchors_are_taken),
         in_folder(every_bad_recipe_has_its_message),
         in_folder(bad_overrides_say_so),

@@ -90,7 +90,7 @@ static struct shares ask(struct hold_model *m, const struct hold_rows *rows) {
     struct hold_ids *prompt = ids;
     struct hold_generated *g = answers;
     for (int64_t i = 0; i < rows->n; i++)
-        check(hold_render_prompt(&r, rows->row[i].messages, &prompt[i], &err), &err);
+        check(hold_render_prompt(&r, rows->row[i].messages, NULL, &prompt[i], &err), &err);
     check(hold_generate(m, prompt, rows->n, &o, NULL, g, &err), &err);
     for (int64_t i = 0; i < rows->n; i++) {
         const struct hold_row *row = &rows->row[i];
