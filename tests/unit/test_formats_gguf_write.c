@@ -100,8 +100,8 @@ static void fetch(void *user, int64_t i, int64_t first, int64_t n, float *out) {
     s->asked++;
     s->stop = s->stop_after > 0 && s->asked >= s->stop_after;
     for (int64_t k = 0; k < n; k++) {
-        out[k] = i == s->bad_tensor && first + k == s->bad_at ? 65520.0F * 128
-                                                              : number_at(i, first + k);
+        out[k] =
+            i == s->bad_tensor && first + k == s->bad_at ? 65520.0F * 128 : number_at(i, first + k);
     }
 }
 
@@ -356,8 +356,7 @@ static long compare_lines(const struct hold_tokenizer *a, const struct hold_toke
             differs = differs || strstr(json_string_value(text), ONLY_JSON[k]) != NULL;
         }
         told += !differs;
-        if (!differs &&
-            (x.len != y.len || memcmp(x.data, y.data, x.len * sizeof *x.data) != 0)) {
+        if (!differs && (x.len != y.len || memcmp(x.data, y.data, x.len * sizeof *x.data) != 0)) {
             fail_msg("line %ld is cut otherwise: %s", lines, json_string_value(text));
         }
         hold_ids_release(&x);
@@ -384,13 +383,13 @@ static void test_byte_level(void **state) {
         struct hold_vocab v;
         struct hold_gguf *g = NULL;
         struct hold_tokenizer *t = NULL;
-        struct hold_model_files f = {
-            .path = "m",
-            .tokenizer = vocabulary(CASES[i].name, CASES[i].key, CASES[i].value),
-            .adds_bos = i % 2 == 0,
-            .n_eos_ids = 3,
-            .eos_ids = {2, 1, 5},
-            .chat_template = "{{ 1 }}"};
+        struct hold_model_files f = {.path = "m",
+                                     .tokenizer =
+                                         vocabulary(CASES[i].name, CASES[i].key, CASES[i].value),
+                                     .adds_bos = i % 2 == 0,
+                                     .n_eos_ids = 3,
+                                     .eos_ids = {2, 1, 5},
+                                     .chat_template = "{{ 1 }}"};
         int32_t n = hold_tokenizer_size(f.tokenizer);
         assert_ok(through_gguf(&f, n + 3, &t, &v, &g, &err), &err);
         assert_string_equal(v.pre, CASES[i].pre);
@@ -466,8 +465,7 @@ static void test_sentencepiece(void **state) {
         struct hold_gguf *g = NULL;
         struct hold_tokenizer *t = NULL;
         struct hold_model_files f = {
-            .path = "m",
-            .tokenizer = spm_tokenizer(CASES[i].normalizer, CASES[i].pre, ALL_MERGES)};
+            .path = "m", .tokenizer = spm_tokenizer(CASES[i].normalizer, CASES[i].pre, ALL_MERGES)};
         assert_int_equal(hold_tokenizer_kind(f.tokenizer), HOLD_VOCAB_SPM);
         assert_ok(through_gguf(&f, 12, &t, &v, &g, &err), &err);
         assert_true(v.kind == HOLD_VOCAB_SPM && v.unk == 0 && v.eos == -1);
@@ -522,7 +520,8 @@ static void test_refused(void **state) {
     refuse_tokenizer(vocabulary("unigram", NULL, NULL), "m: a Unigram tokenizer cannot be written");
     refuse_tokenizer(vocabulary("llama2", NULL, NULL), MERGES); /* trained by `tokenizers` */
     refuse_tokenizer(spm_tokenizer(REPLACE_BLANK, "null", "\"ab a\",", ",\"b a\""), MERGES);
-    refuse_tokenizer(spm_tokenizer(REPLACE_BLANK, "null", "\"a ba\",", ",\"b a\",\"ab a\""), MERGES);
+    refuse_tokenizer(spm_tokenizer(REPLACE_BLANK, "null", "\"a ba\",", ",\"b a\",\"ab a\""),
+                     MERGES);
     refuse_tokenizer(spm_tokenizer("{\"type\":\"NFC\"}", "null", ALL_MERGES),
                      "m: a normalizer or pre-tokenizer that a SentencePiece vocabulary");
 }
