@@ -9,7 +9,8 @@ numpy; torch and transformers too with --loads (only architectures that transfor
 GGUF).  For each type the model, with the adapter merged, is written as GGUF; llama.cpp (keys and
 values in f32, no flash attention) says the next token at every position of the rendered rows, and is
 compared with holdfast's logits on the same file and with those on the model as it was, before
-merging into a file.  Differences are listed with holdfast's gap between its own and llama.cpp's
+merging into a file, and once more with the file's weights as f32 (llama.cpp rounds what it
+multiplies BF16 and Q8_0 weights with).  Differences are listed with holdfast's gap between its own and llama.cpp's
 token.  Besides: llama.cpp must cut the rendered texts to the same ids, the f32 file must give
 holdfast bit for bit the logits of the model as it was, and llama.cpp's own quantisation of the f32
 file must have the bytes of the q8_0 file.  Exits 1 below 99.9% (f32) or 98% of same tokens on the
@@ -123,6 +124,18 @@ def compare(found, logits, name):
     return same / n, n, gaps
 
 
+def widened(holdfast, path, rows, logits):
+    """The share when llama.cpp does not round what it multiplies the weights with: the file's
+    weights as an f32 file."""
+    wide = path.with_suffix(".wide.gguf")
+    run(holdfast, "model", "convert", path, "-q", "-o", wide)
+    peer = Llama(wide)
+    found = [peer.next_tokens(row) for row in rows]
+    peer.close()
+    wide.unlink()
+    return compare(found, logits, None)[0]
+
+
 def check_quantised(plain, path, folder):
     """llama.cpp's own quantisation of the f32 file has the same tensors as ours."""
     import gguf
@@ -205,6 +218,7 @@ def main():
             print(f"{kind}: {path.stat().st_size} bytes, {n} positions: {100 * share:.2f}% same on "
                   f"the file (largest gap {gaps[0][0] if gaps else 0:.2g}), {100 * whole:.2f}% as on "
                   f"the model before, where holdfast on the file has {100 * weights:.2f}%; "
+                  f"{100 * widened(args.holdfast, path, rows, logits):.2f}% with its weights as f32; "
                   f"{ids} of {len(used)} texts cut to other ids", flush=True)
             good &= share >= BARS[kind] and ids == 0
             if args.loads and kind == "f32":
