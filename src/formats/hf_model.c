@@ -449,13 +449,12 @@ static void read_processor(struct hold_model_files *f, const json_t *processor) 
 }
 
 /* What tokenizer_config.json says wins, as in llama.cpp's converter. */
-static int read_adds(struct hold_model_files *f, const struct folder *d, struct hold_error *err) {
-    const char *where = hold_str_text(&d->path[TOKENIZER_CONFIG]);
-    const json_t *config = d->json[TOKENIZER_CONFIG];
+static void read_adds(struct hold_model_files *f, const struct folder *d) {
+    const json_t *bos = json_object_get(d->json[TOKENIZER_CONFIG], "add_bos_token");
+    const json_t *eos = json_object_get(d->json[TOKENIZER_CONFIG], "add_eos_token");
     read_processor(f, json_object_get(d->json[TOKENIZER], "post_processor"));
-    int rc = hold_json_bool_or(config, "add_bos_token", f->adds_bos, &f->adds_bos, where, err);
-    return rc ? rc
-              : hold_json_bool_or(config, "add_eos_token", f->adds_eos, &f->adds_eos, where, err);
+    f->adds_bos = json_is_boolean(bos) ? json_is_true(bos) : f->adds_bos;
+    f->adds_eos = json_is_boolean(eos) ? json_is_true(eos) : f->adds_eos;
 }
 
 /* eos_token_id is a number or a list, in generation_config.json or config.json. */
@@ -527,9 +526,7 @@ static int read_hf_tokens(struct hold_model_files *f, const struct folder *d,
     if (!rc) {
         rc = read_special(d, "eos_token", &f->eos_token, f->path, err);
     }
-    if (!rc) {
-        rc = read_adds(f, d, err);
-    }
+    read_adds(f, d);
     return rc ? rc : read_eos(f, d, err);
 }
 

@@ -39,9 +39,24 @@ def run(holdfast, *args):
                           text=True).stdout
 
 
-def rendered(holdfast, model, path, *more):
-    out = run(holdfast, "template", "-q", "-m", model, path, *more)
-    return [json.loads(line) for line in out.splitlines()]
+def lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def read_rows(holdfast, model, path, folder):
+    """Texts and their ids: rendered by the model's template, or without one the messages joined,
+    behind the token that begins a text."""
+    info = json.loads(run(holdfast, "model", "info", model, "--json", "-q"))
+    if info["chat_template"]:
+        texts = lines(run(holdfast, "template", "-q", "-m", model, path))
+    else:
+        rows = lines(Path(path).read_text(encoding="utf-8"))
+        texts = [(info["bos_token"] or "") + "\n".join(m["content"] for m in row["messages"])
+                 for row in rows]
+    source = folder / "texts.jsonl"
+    source.write_text("".join(json.dumps(t) + "\n" for t in texts), encoding="utf-8")
+    return zip(texts, lines(run(holdfast, "tokenize", "-q", "-m", model, "--special",
+                                "--json-lines", source)))
 
 
 def ours(holdfast, model, adapter, ids, folder):
@@ -185,18 +200,16 @@ def main():
     log = ll.llama_log_callback(lambda level, text, user: None)
     ll.llama_log_set(log, ctypes.c_void_p())
     ll.llama_backend_init()
-    texts = rendered(args.holdfast, args.model, args.rows)
-    rows, used, n = [], [], 0
-    for text, ids in zip(texts, rendered(args.holdfast, args.model, args.rows, "--ids")):
-        if n >= args.positions:
-            break
-        rows.append(ids[:ROW])
-        used.append((text, ids))
-        n += len(rows[-1])
-    good = True
+    rows, used, n, good = [], [], 0, True
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plain = folder / "model-f32.gguf"
+        for text, ids in read_rows(args.holdfast, args.model, args.rows, folder):
+            if n >= args.positions:
+                break
+            rows.append(ids[:ROW])
+            used.append((text, ids))
+            n += len(rows[-1])
         before = ours(args.holdfast, args.model, args.adapter, rows, folder)
         for kind in args.types.split(","):
             path = folder / f"model-{kind}.gguf"
