@@ -207,6 +207,14 @@ int hold_vocab_from_gguf(struct hold_vocab *out, enum hold_piece_type **types,
 #define SPLIT_LEVEL(numbers)                                                                   \
     "{\"type\":\"Sequence\",\"pretokenizers\":[" SPLIT(LETTERS numbers SPACES) "," BYTE_LEVEL( \
         "false") "]}"
+#define UPPER "\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}"
+#define LOWER "\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}"
+#define MISTRAL                                                                      \
+    "{\"type\":\"Sequence\",\"pretokenizers\":[" SPLIT(                              \
+        "[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[" UPPER "]*[" LOWER                          \
+        "]+|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[" UPPER "]+[" LOWER                       \
+        "]*|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|" \
+        "\\\\s+(?!\\\\S)|\\\\s+") "," BYTE_LEVEL("false") "]}"
 #define NFC "{\"type\":\"NFC\"}"
 #define LLAMA3 SPLIT_LEVEL("\\\\p{N}{1,3}")
 #define QWEN2 SPLIT_LEVEL("\\\\p{N}")
@@ -222,6 +230,7 @@ const struct hold_pre_rules hold_pre_rules[HOLD_PRE_RULES] = {
     {"dbrx", "null", LLAMA3, false},
     {"qwen2", NFC, QWEN2, false},
     {"stablelm2", "null", QWEN2, false},
+    {"tekken", "null", MISTRAL, true},
 };
 
 /* Pieces, added tokens and merges.  Every json_..._new call takes its value over even when memory
@@ -340,7 +349,7 @@ int hold_vocab_to_json(json_t **out, const struct hold_vocab *v, const char *whe
             err, HOLD_EUNSUPPORTED,
             "%s: a tokenizer of kind %s cannot be written as tokenizer.json; expected "
             "SentencePiece BPE, or byte-level BPE with pre-tokenizer smollm, gpt-2, mpt, "
-            "llama-bpe, dbrx, qwen2 or stablelm2",
+            "llama-bpe, dbrx, qwen2, stablelm2 or tekken",
             where, v->kind == HOLD_VOCAB_BPE ? v->pre : "unigram");
     }
     json_t *model = json_pack(

@@ -27,7 +27,7 @@ struct hold_pre_rules {
     const char *pre, *normalizer, *pre_tokenizer;
     bool ignore_merges;
 };
-enum { HOLD_PRE_RULES = 7 };
+enum { HOLD_PRE_RULES = 8 };
 extern const struct hold_pre_rules hold_pre_rules[HOLD_PRE_RULES];
 
 /* The vocabulary as tokenizer.json (byte-level BPE only).  New reference. */

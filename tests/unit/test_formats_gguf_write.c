@@ -367,6 +367,32 @@ static long compare_lines(const struct hold_tokenizer *a, const struct hold_toke
     return told;
 }
 
+/* Each set of rules is what our reader takes its name for: lines are cut the same. */
+static void test_rules(void **state) {
+    (void)state;
+    for (int i = 0; i < HOLD_PRE_RULES; i++) {
+        const struct hold_pre_rules *r = &hold_pre_rules[i];
+        struct hold_error err = {0};
+        struct hold_vocab v;
+        struct hold_gguf *g = NULL;
+        struct hold_tokenizer *t = NULL;
+        struct hold_model_files f = {.path = "m"};
+        json_t *json = load_json(TOKENIZERS "vocab_o200k.json");
+        json_object_set_new(json, "normalizer", json_loads(r->normalizer, JSON_DECODE_ANY, NULL));
+        json_object_set_new(json, "pre_tokenizer", json_loads(r->pre_tokenizer, 0, NULL));
+        json_object_set_new(json_object_get(json, "model"), "ignore_merges",
+                            json_boolean(r->ignore_merges));
+        assert_ok(hold_tokenizer_from_json(&f.tokenizer, json, NULL, r->pre, &err), &err);
+        json_decref(json);
+        assert_ok(through_gguf(&f, hold_tokenizer_size(f.tokenizer), &t, &v, &g, &err), &err);
+        assert_string_equal(v.pre, r->pre);
+        assert_true(compare_lines(f.tokenizer, t) > 50);
+        hold_tokenizer_free(t);
+        hold_tokenizer_free(f.tokenizer);
+        hold_gguf_free(g);
+    }
+}
+
 static void test_byte_level(void **state) {
     (void)state;
     static const struct {
@@ -514,6 +540,7 @@ static void test_refused(void **state) {
     static const char PRE[] = "m: a pre-tokenizer that GGUF has no known name for";
     static const char MERGES[] = "m: merges that are not those of a SentencePiece vocabulary";
     refuse_tokenizer(vocabulary("cl100k", NULL, NULL), PRE);
+    refuse_tokenizer(vocabulary("o200k", NULL, NULL), PRE);
     refuse_tokenizer(vocabulary("mixed", NULL, NULL), PRE);
     refuse_tokenizer(vocabulary("smollm", "normalizer", "{\"type\":\"NFC\"}"), PRE);
     refuse_tokenizer(vocabulary("gpt2", "ignore_merges", "true"), PRE);
@@ -557,6 +584,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_container, enter, leave),
         cmocka_unit_test_setup_teardown(test_entries, enter, leave),
         cmocka_unit_test_setup_teardown(test_faults, enter, leave),
+        cmocka_unit_test_setup_teardown(test_rules, enter, leave),
         cmocka_unit_test_setup_teardown(test_byte_level, enter, leave),
         cmocka_unit_test_setup_teardown(test_sentencepiece, enter, leave),
         cmocka_unit_test(test_refused),
