@@ -25,7 +25,7 @@ clean() {
 sweep() {
     name=$1 from=$2 check=$3 kinds=$4
     shift 4
-    rm -rf made made.gguf
+    rm -rf made
     "$trace" count 0 "$from" "$program" "$@" >"$scratch/out" 2>"$scratch/err"
     got=$?
     [ $got -eq 77 ] && exit 77
@@ -36,7 +36,7 @@ sweep() {
     for kind in $kinds; do
         n=1
         while [ $n -le "${calls:-0}" ]; do
-            rm -rf made made.gguf
+            rm -rf made
             "$trace" $kind $n "$from" "$program" "$@" >"$scratch/out" 2>"$scratch/err"
             got=$?
             clean $got "$name: $kind at call $n"
@@ -72,15 +72,16 @@ whole() {
     [ ! -e made.gguf ] || holdfast model verify made.gguf >/dev/null 2>"$scratch/verify" ||
         fail "$1: a half file: $(cat "$scratch/verify")"
     [ "$2" -eq 0 ] || [ -z "$(find . -name ".tmp-*")" ] || fail "$1: left $(ls -A)"
+    rm -rf made.gguf .tmp-*
 }
 
 all='eio enospc eintr short'
 sweep jsonl rows.jsonl nothing "$all" loss --data rows.jsonl --threads 1
 sweep csv rows.csv nothing "$all" data check rows.csv
 sweep folder smollm2 nothing "eio short" loss --data rows.jsonl --threads 1
+sweep export .tmp- whole "eio enospc short" model convert "$golden/tiny-llama" -o made.gguf
 plan='train --data rows.jsonl --max-steps 2 --save-steps 1 --threads 1'
 sweep train made trained "eio enospc short" $plan -o made
 sweep init made written "eio enospc short" model init "$root/data/tiny/tokenizer" --seed 1 -o made
-sweep gguf .tmp- whole "eio enospc short" model convert "$golden/tiny-llama" -o made.gguf
 cmp -s rows.jsonl rows.saved || fail "the data have changed"
 finish
