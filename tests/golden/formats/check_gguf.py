@@ -8,13 +8,13 @@ MODEL is a GGUF file or a Hugging Face folder, ROWS are rows of messages.  Needs
 numpy; torch and transformers too with --loads (only architectures that transformers reads from
 GGUF).  For each type the model, with the adapter merged, is written as GGUF; llama.cpp (keys and
 values in f32, no flash attention) says the next token at every position of the rendered rows, and is
-compared with holdfast's logits on the same file and with those on the model as it was, before
-merging into a file, and once more with the file's weights as f32 (llama.cpp rounds what it
-multiplies BF16 and Q8_0 weights with).  Differences are listed with holdfast's gap between its own and llama.cpp's
-token.  Besides: llama.cpp must cut the rendered texts to the same ids, the f32 file must give
-holdfast bit for bit the logits of the model as it was, and llama.cpp's own quantisation of the f32
-file must have the bytes of the q8_0 file.  Exits 1 below 99.9% (f32) or 98% of same tokens on the
-same file, or when one of these differs.
+compared with holdfast's logits on the same file and with those on the model as it was; and once
+more with the file's weights as f32, for llama.cpp rounds what it multiplies BF16 and Q8_0 weights
+with.  Differences are listed with holdfast's gap between its own and llama.cpp's token.  Besides:
+llama.cpp must cut the texts to the same ids, the f32 file must give holdfast the logits of the model
+as it was bit for bit, and llama.cpp's own quantisation of the f32 file must have the tensors of the
+q8_0 file.  Exits 1 below 99.9% (f32) or 98% of same tokens on the same file, or when one of these
+differs.
 """
 
 import argparse
@@ -32,6 +32,7 @@ import numpy
 
 BARS = {"f32": 0.999, "f16": 0.98, "bf16": 0.98, "q8_0": 0.98}
 ROW = 128  # tokens of a row
+LISTED = 50  # differences
 
 
 def run(holdfast, *args):
@@ -134,8 +135,10 @@ def compare(found, logits, name):
             if token != best[i]:
                 gaps.append((float(z[i, best[i]] - z[i, token]), r, i, int(best[i]), token))
     gaps.sort(reverse=True)
-    for gap, r, i, mine, theirs in gaps if name else []:
+    for gap, r, i, mine, theirs in gaps[:LISTED] if name else []:
         print(f"  {name}: row {r} position {i}: {mine} here, {theirs} in llama.cpp, gap {gap:.2g}")
+    if name and len(gaps) > LISTED:
+        print(f"  {name}: and {len(gaps) - LISTED} with smaller gaps")
     return same / n, n, gaps
 
 
