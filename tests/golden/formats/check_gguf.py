@@ -8,13 +8,11 @@ MODEL is a GGUF file or a Hugging Face folder, ROWS are rows of messages.  Needs
 numpy; torch and transformers too with --loads (only architectures that transformers reads from
 GGUF).  For each type the model, with the adapter merged, is written as GGUF; llama.cpp (keys and
 values in f32, no flash attention) says the next token at every position of the rendered rows, and is
-compared with holdfast's logits on the same file and with those on the model as it was; and once
-more with the file's weights as f32, for llama.cpp rounds what it multiplies BF16 and Q8_0 weights
-with.  Differences are listed with holdfast's gap between its own and llama.cpp's token.  Besides:
+compared with holdfast's logits on the same file; and once more with the file's weights as f32, for
+llama.cpp rounds what it multiplies BF16 and Q8_0 weights with.  Differences are listed with holdfast's gap between its own and llama.cpp's token.  Besides:
 llama.cpp must cut the texts to the same ids, the f32 file must give holdfast the logits of the model
 as it was bit for bit, and llama.cpp's own quantisation of the f32 file must have the tensors of the
-q8_0 file.  Exits 1 below 99.9% (f32) or 98% of same tokens on the same file, or when one of these
-differs.
+q8_0 file.  Exits 1 below 99.9% (f32) or 98% of same tokens in the answers, or when one of these differs.
 """
 
 import argparse
@@ -45,19 +43,20 @@ def lines(text):
 
 
 def read_rows(holdfast, model, path, folder):
-    """Texts and their ids: rendered by the model's template, or without one the messages joined,
-    behind the token that begins a text."""
+    """Texts, their ids, and the number of ids before the last answer: rendered by the model's
+    template, or without one the messages joined, behind the token that begins a text."""
     info = json.loads(run(holdfast, "model", "info", model, "--json", "-q"))
+    rows = lines(Path(path).read_text(encoding="utf-8"))
     if info["chat_template"]:
         texts = lines(run(holdfast, "template", "-q", "-m", model, path))
     else:
-        rows = lines(Path(path).read_text(encoding="utf-8"))
         texts = [(info["bos_token"] or "") + "\n".join(m["content"] for m in row["messages"])
                  for row in rows]
+    heads = [t[: t.rfind(row["messages"][-1]["content"].strip())] for t, row in zip(texts, rows)]
     source = folder / "texts.jsonl"
-    source.write_text("".join(json.dumps(t) + "\n" for t in texts), encoding="utf-8")
-    return zip(texts, lines(run(holdfast, "tokenize", "-q", "-m", model, "--special",
-                                "--json-lines", source)))
+    source.write_text("".join(json.dumps(t) + "\n" for t in texts + heads), encoding="utf-8")
+    ids = lines(run(holdfast, "tokenize", "-q", "-m", model, "--special", "--json-lines", source))
+    return zip(texts, ids, map(len, ids[len(texts) :]))
 
 
 def ours(holdfast, model, adapter, ids, folder):
@@ -124,12 +123,15 @@ class Llama:
         ll.llama_model_free(self.model)
 
 
-def compare(found, logits, name):
-    """Share of same tokens, and the gaps where they differ."""
+def compare(found, logits, name, first=None):
+    """Share of same tokens from each row's first position on, their number, and the gaps where they
+    differ."""
     same, n, gaps = 0, 0, []
     for r, (tokens, z) in enumerate(zip(found, logits)):
         best = z.argmax(axis=1)
         for i, token in enumerate(tokens):
+            if first and i < first[r]:
+                continue
             n += 1
             same += token == best[i]
             if token != best[i]:
@@ -203,16 +205,19 @@ def main():
     log = ll.llama_log_callback(lambda level, text, user: None)
     ll.llama_log_set(log, ctypes.c_void_p())
     ll.llama_backend_init()
-    rows, used, n, good = [], [], 0, True
+    rows, used, first, n, good = [], [], [], 0, True
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plain = folder / "model-f32.gguf"
-        for text, ids in read_rows(args.holdfast, args.model, args.rows, folder):
+        for text, ids, head in read_rows(args.holdfast, args.model, args.rows, folder):
             if n >= args.positions:
                 break
+            if head > ROW / 2:
+                continue
             rows.append(ids[:ROW])
             used.append((text, ids))
-            n += len(rows[-1])
+            first.append(head - 1)  # says the answer's first token
+            n += len(rows[-1]) - first[-1]
         before = ours(args.holdfast, args.model, args.adapter, rows, folder)
         for kind in args.types.split(","):
             path = folder / f"model-{kind}.gguf"
@@ -227,15 +232,16 @@ def main():
             found = [peer.next_tokens(row) for row in rows]
             ids = sum(peer.tokenize(text) != i for text, i in used)
             peer.close()
-            share, n, gaps = compare(found, logits, kind)
+            share, n, gaps = compare(found, logits, kind, first)
+            every, m, _ = compare(found, logits, None)
             own = [z.argmax(axis=1).tolist() for z in logits]
-            whole = compare(found, before, None)[0]
-            weights = compare(own, before, None)[0]
-            print(f"{kind}: {path.stat().st_size} bytes, {n} positions: {100 * share:.2f}% same on "
-                  f"the file (largest gap {gaps[0][0] if gaps else 0:.2g}), {100 * whole:.2f}% as on "
-                  f"the model before, where holdfast on the file has {100 * weights:.2f}%; "
-                  f"{100 * widened(args.holdfast, path, rows, logits):.2f}% with its weights as f32; "
-                  f"{ids} of {len(used)} texts cut to other ids", flush=True)
+            weights = compare(own, before, None, first)[0]
+            wide = share if kind == "f32" else widened(args.holdfast, path, rows, logits)
+            print(f"{kind}: {path.stat().st_size} bytes: {100 * share:.2f}% same on {n} positions of "
+                  f"answers (largest gap {gaps[0][0] if gaps else 0:.2g}), {100 * every:.2f}% on all "
+                  f"{m}, {100 * wide:.2f}% with the weights as f32; holdfast on the file as on the "
+                  f"model before: {100 * weights:.2f}%; {ids} of {len(used)} texts cut to other ids",
+                  flush=True)
             good &= share >= BARS[kind] and ids == 0
             if args.loads and kind == "f32":
                 good &= check_loads(path, rows, logits)
