@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -69,6 +70,11 @@ int hold_hash_file(const char *path, char hex[HOLD_HASH_HEX], struct hold_error 
     int rc = hash_descriptor(fd, path, hex, err);
     close(fd);
     return rc;
+}
+
+bool hold_is_id(const char *text) {
+    return text != NULL && strlen(text) == HOLD_HASH_HEX - 1 &&
+           strspn(text, "0123456789abcdef") == HOLD_HASH_HEX - 1;
 }
 
 uint64_t hold_fnv(const void *bytes, size_t n) {

@@ -157,10 +157,12 @@ int hold_cli_model_info(struct hold_cli *cli, const char *model, bool tensors,
                         struct hold_error *err);
 /* Write a model as a Hugging Face folder that appears whole or not at all; `from` is the path that
  * gives the tokenizer's files, `dir` is new or empty. */
-#define HOLD_IDENTITY_FILE "holdfast.json"
 int hold_cli_write_model(const struct hold_model *m, const char *from, enum hold_stored_type type,
                          const char *dir, struct hold_error *err);
-enum hold_stored_type hold_cli_stored_type(const char *dtype); /* "f32", "f16", "bf16" */
+/* The same as one GGUF file. */
+int hold_cli_write_gguf(struct hold_cli *cli, const struct hold_model *m, const char *from,
+                        enum hold_stored_type type, const char *path, struct hold_error *err);
+enum hold_stored_type hold_cli_stored_type(const char *dtype); /* "f32", "f16", "bf16", "q8_0" */
 
 /* --- output.c --- */
 /* Fails early when a file (-o) could not be written at the end of the work; "" and "-" are standard

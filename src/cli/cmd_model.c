@@ -80,9 +80,10 @@ static json_t *info_json(const struct hold_text_side *t, bool tensors) {
     for (int i = 0; i < f->n_eos_ids; i++)
         bad |= json_array_append_new(ends, json_integer(f->eos_ids[i]));
     json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:o, s:I, s:o, s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "path",
+        "{s:s, s:s, s:s, s:o, s:I, s:I, s:o, s:I, s:o, s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "path",
         f->path, "format", f->gguf != NULL ? "gguf" : "huggingface", "content_id", f->content_id,
-        "parameters", (json_int_t)numbers, "bytes", (json_int_t)bytes, "types", types, "tensors",
+        "merged_id", text_or_null(f->merged_id[0] == '\0' ? NULL : f->merged_id), "parameters",
+        (json_int_t)numbers, "bytes", (json_int_t)bytes, "types", types, "tensors",
         (json_int_t)f->n_tensors, "shape", shape_json(&f->shape), "tokens",
         (int)hold_tokenizer_size(f->tokenizer), "tokenizer_sha256", tokenizer_hash, "bos_token",
         text_or_null(f->bos_token), "eos_token", text_or_null(f->eos_token), "eos_ids", ends,
@@ -248,18 +249,19 @@ const struct hold_command hold_cmd_model_verify = {
 /* --- merge, convert --- */
 
 #define T struct write_options
+#define DTYPES "f32|f16|bf16|q8_0"
 struct write_options {
     const char *adapter, *output, *dtype;
 };
 static const struct hold_option merge_options[] = {
     HOLD_TEXT(T, adapter, "", NULL, "PEFT folder to merge, or several by commas"),
-    HOLD_CLI_OUTPUT(T, "Hugging Face folder to make"),
-    HOLD_TEXT(T, dtype, "f32", "f32|f16|bf16", "type of the written weights"),
+    HOLD_CLI_OUTPUT(T, "Hugging Face folder to make, or a GGUF file (its name ends in .gguf)"),
+    HOLD_TEXT(T, dtype, "f32", DTYPES, "type of the written weights; q8_0 in GGUF files only"),
     {0},
 };
 static const struct hold_option convert_options[] = {
-    HOLD_CLI_OUTPUT(T, "Hugging Face folder to make"),
-    HOLD_TEXT(T, dtype, "f32", "f32|f16|bf16", "type of the written weights"),
+    HOLD_CLI_OUTPUT(T, "Hugging Face folder to make, or a GGUF file (its name ends in .gguf)"),
+    HOLD_TEXT(T, dtype, "f32", DTYPES, "type of the written weights; q8_0 in GGUF files only"),
     {0},
 };
 #undef T
@@ -335,21 +337,47 @@ int hold_cli_write_model(const struct hold_model *m, const char *from, enum hold
 enum hold_stored_type hold_cli_stored_type(const char *dtype) {
     return strcmp(dtype, "f16") == 0    ? HOLD_ST_F16
            : strcmp(dtype, "bf16") == 0 ? HOLD_ST_BF16
+           : strcmp(dtype, "q8_0") == 0 ? HOLD_ST_Q8_0
                                         : HOLD_ST_F32;
+}
+
+int hold_cli_write_gguf(struct hold_cli *cli, const struct hold_model *m, const char *from,
+                        enum hold_stored_type type, const char *path, struct hold_error *err) {
+    struct hold_model_files files = {0};
+    int rc = hold_model_files_open(&files, from, err);
+    if (rc == HOLD_OK)
+        rc = hold_model_write_gguf(m, &files, type, path, &cli->ctx, err);
+    hold_model_files_release(&files);
+    return rc;
+}
+
+/* What -o names decides what is written. */
+static int check_output(const struct write_options *o, bool *gguf, struct hold_error *err) {
+    *gguf = hold_ends(o->output, ".gguf");
+    if (!*gguf && strcmp(o->dtype, "q8_0") == 0)
+        return hold_fail(err, HOLD_EUSAGE,
+                         "--dtype q8_0 is for GGUF files: give -o a name that ends in .gguf");
+    if (!*gguf)
+        return hold_cli_check_new_dir(o->output, err);
+    if (hold_exists(o->output))
+        return hold_fail(err, HOLD_EUSAGE, "%s: exists", o->output);
+    return hold_cli_check_output(o->output, err);
 }
 
 static int write_out(struct hold_cli *cli, const struct write_options *o, const char *name,
                      const char *adapter, struct hold_error *err) {
     struct hold_device *device = NULL;
     struct hold_model model = {0};
-    int rc = hold_cli_check_new_dir(o->output, err);
+    enum hold_stored_type type = hold_cli_stored_type(o->dtype);
+    bool gguf = false;
+    int rc = check_output(o, &gguf, err);
     if (rc == HOLD_OK)
         rc = hold_cli_device(cli, &device, err);
     if (rc == HOLD_OK)
         rc = hold_cli_model(cli, name, adapter, device, &model, err);
     if (rc == HOLD_OK)
-        rc = hold_cli_write_model(&model, model.path, hold_cli_stored_type(o->dtype), o->output,
-                                  err);
+        rc = gguf ? hold_cli_write_gguf(cli, &model, model.path, type, o->output, err)
+                  : hold_cli_write_model(&model, model.path, type, o->output, err);
     if (rc == HOLD_OK)
         hold_log(&cli->ctx, HOLD_INFO, "model", "wrote %s", o->output);
     hold_model_release(&model);
@@ -367,9 +395,10 @@ static int merge(struct hold_cli *cli, void *opts, int n_args, char **args,
 
 const struct hold_command hold_cmd_model_merge = {
     .name = "model merge",
-    .summary = "fold an adapter into a model and write it as a Hugging Face folder",
-    .usage = "[MODEL] --adapter DIR -o DIR [--dtype f32|f16|bf16]",
-    .example = "  holdfast model merge smollm2-135m-instruct --adapter runs/mine -o merged",
+    .summary = "fold an adapter into a model and write it as a Hugging Face folder or GGUF file",
+    .usage = "[MODEL] --adapter DIR -o DIR|FILE.gguf [--dtype f32|f16|bf16|q8_0]",
+    .example = "  holdfast model merge smollm2-135m-instruct --adapter runs/mine -o merged\n"
+               "  holdfast model merge --adapter runs/mine --dtype q8_0 -o merged.gguf",
     .options = merge_options,
     .size = sizeof(struct write_options),
     .max_args = 1,
@@ -384,9 +413,10 @@ static int convert(struct hold_cli *cli, void *opts, int n_args, char **args,
 
 const struct hold_command hold_cmd_model_convert = {
     .name = "model convert",
-    .summary = "write a model as a Hugging Face folder",
-    .usage = "MODEL -o DIR [--dtype f32|f16|bf16]",
-    .example = "  holdfast model convert smollm2-135m-instruct --dtype bf16 -o converted",
+    .summary = "write a model as a Hugging Face folder or GGUF file",
+    .usage = "MODEL -o DIR|FILE.gguf [--dtype f32|f16|bf16|q8_0]",
+    .example = "  holdfast model convert smollm2-135m-instruct --dtype bf16 -o converted\n"
+               "  holdfast model convert smollm2-135m-instruct --dtype q8_0 -o model.gguf",
     .options = convert_options,
     .size = sizeof(struct write_options),
     .min_args = 1,

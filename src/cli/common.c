@@ -100,39 +100,12 @@ static int load_stage(struct hold_cli *cli, const char *id, struct hold_device *
     return rc;
 }
 
-/* Which merged model a folder was written from, if any. */
-static int read_identity(const char *dir, struct hold_model *m, struct hold_error *err) {
-    struct hold_str path = HOLD_STR_INIT;
-    json_t *o = NULL;
-    int rc = HOLD_OK;
-    hold_path_join(&path, dir, HOLD_IDENTITY_FILE);
-    if (hold_is_dir(dir) && hold_exists(hold_str_text(&path))) {
-        const char *id = NULL;
-        rc = hold_json_load(&o, hold_str_text(&path), err);
-        if (rc == HOLD_OK)
-            rc = hold_json_get_text(o, "merged_id", &id, hold_str_text(&path), err);
-        if (rc == HOLD_OK && !hold_is_id(id))
-            rc = hold_fail(err, HOLD_EFORMAT, "%s: merged_id: '%s' is no id", hold_str_text(&path),
-                           id);
-        if (rc == HOLD_OK)
-            snprintf(m->merged_id, sizeof m->merged_id, "%s", id);
-    }
-    json_decref(o);
-    hold_str_release(&path);
-    return rc;
-}
-
 static int load_files(const char *path, struct hold_cli *cli, struct hold_device *device,
                       struct hold_model *out, struct hold_error *err) {
     /* Each matrix is held as it is and packed for the kernels, in f32. */
     int rc = hold_cli_check_memory(path, 8.0 * (double)count_numbers(path), err);
     if (rc == HOLD_OK)
         rc = hold_model_load(out, path, device, &cli->ctx, err);
-    if (rc < 0)
-        return rc;
-    rc = read_identity(path, out, err);
-    if (rc < 0)
-        hold_model_release(out);
     return rc;
 }
 

@@ -81,8 +81,8 @@ static int write_config(const char *dir, const struct hold_model_files *from,
 static int copy_tokenizer(const char *dir, const struct hold_model_files *from, bool *generation,
                           struct hold_error *err) {
     static const char *const NAMES[] = {
-        "tokenizer.json",      "tokenizer_config.json",  "special_tokens_map.json",
-        "chat_template.jinja", "generation_config.json",
+        "tokenizer.json",      "tokenizer_config.json", "special_tokens_map.json",
+        "chat_template.jinja", "chat_template.json",    "generation_config.json",
     };
     struct hold_str source = HOLD_STR_INIT, target = HOLD_STR_INIT;
     int rc = HOLD_OK;

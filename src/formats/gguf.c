@@ -98,6 +98,8 @@ struct value {
     const char *key;
     enum gguf_type type, item; /* item: of an array */
     const uint8_t *at;         /* a scalar's bytes in the file */
+    const uint8_t *raw;        /* the whole value's, behind its type */
+    size_t n_raw;
     const char *text;
     int64_t n; /* bytes of a text, items of an array */
     const char *const *texts;
@@ -363,15 +365,9 @@ static int take_array(struct cursor *c, struct value *v, struct hold_error *err)
     return v->item == GT_TEXT ? take_texts(c, v, err) : take_numbers(c, v, err);
 }
 
-static int take_value(struct cursor *c, struct value *v, struct hold_error *err) {
-    int rc = take_name(c, "a metadata key", MAX_KEY_BYTES, &v->key, err);
-    if (!rc) {
-        rc = take_type(c, v->key, &v->type, err);
-    }
-    if (rc) {
-        return rc;
-    }
+static int take_content(struct cursor *c, struct value *v, struct hold_error *err) {
     const uint8_t *p;
+    int rc = HOLD_OK;
     if (v->type == GT_ARRAY) {
         return take_array(c, v, err);
     }
@@ -389,6 +385,20 @@ static int take_value(struct cursor *c, struct value *v, struct hold_error *err)
     }
     rc = take(c, (uint64_t)VALUE_TYPES[v->type].bytes, v->key, &v->at, err);
     return !rc && v->type == GT_BOOL ? check_bool(c, v->key, v->at, 1, err) : rc;
+}
+
+static int take_value(struct cursor *c, struct value *v, struct hold_error *err) {
+    int rc = take_name(c, "a metadata key", MAX_KEY_BYTES, &v->key, err);
+    if (!rc) {
+        rc = take_type(c, v->key, &v->type, err);
+    }
+    uint64_t from = c->at;
+    if (!rc) {
+        rc = take_content(c, v, err);
+    }
+    v->raw = c->data + from;
+    v->n_raw = (size_t)(c->at - from);
+    return rc;
 }
 
 static int by_text(const void *a, const void *b) {
@@ -635,6 +645,20 @@ static int wrong_type(const struct hold_gguf *g, const struct value *v, const ch
 
 bool hold_gguf_has(const struct hold_gguf *g, const char *key) {
     return find(g, key) != NULL;
+}
+
+bool hold_gguf_is_array(const struct hold_gguf *g, const char *key) {
+    const struct value *v = find(g, key);
+    return v && v->type == GT_ARRAY;
+}
+
+bool hold_gguf_entry(const struct hold_gguf *g, int64_t i, struct hold_gguf_entry *out) {
+    if (i < 0 || i >= g->n_values) {
+        return false;
+    }
+    const struct value *v = &g->values[i];
+    *out = (struct hold_gguf_entry){v->key, v->type, v->raw, v->n_raw};
+    return true;
 }
 
 int hold_gguf_int_or(const struct hold_gguf *g, const char *key, int64_t def, int64_t *out,

@@ -58,6 +58,10 @@ bool hold_shape_slides(const struct hold_shape *s, int64_t l);
  * layers. */
 void hold_shape_inv_freq(const struct hold_shape *s, bool local, float *out);
 
+/* Where what Holdfast writes keeps merged_id: a file of a folder, and a key of a GGUF file. */
+#define HOLD_IDENTITY_FILE "holdfast.json"
+#define HOLD_MERGED_KEY "holdfast.merged_id"
+
 /* A model's files, opened: shape, tensors under Hugging Face names
  * ("model.layers.0.self_attn.q_proj.weight"), tokenizer, template. */
 struct hold_model_files {
@@ -74,7 +78,12 @@ struct hold_model_files {
     char *chat_template;         /* NULL: none */
     char *bos_token, *eos_token; /* text or NULL */
     int32_t eos_ids[8];
-    int n_eos_ids;       /* ids that end generation (generation_config or metadata) */
+    int n_eos_ids; /* ids that end generation (generation_config or metadata) */
+    /* Of a folder: what the tokenizer's files ask to add to a text on its own.  It is told to GGUF
+     * files and not followed here: there only the template says. */
+    bool adds_bos, adds_eos;
+    char merged_id[65];  /* of what was written from a model with adapters merged, or converted to
+                            GGUF: the content_id which that model had; empty: none */
     char content_id[65]; /* SHA-256 over the files' own bytes (weights, tokenizer, template) */
     struct hold_gguf *gguf;
     struct hold_safetensors *safetensors;

@@ -237,6 +237,17 @@ static int read_gguf_tokens(struct hold_model_files *f, struct hold_error *err) 
     return rc ? rc : read_gguf_eos(f, err);
 }
 
+static int take_id(struct hold_model_files *f, const char *id, const char *where,
+                   struct hold_error *err) {
+    if (id != NULL && !hold_is_id(id)) {
+        return hold_fail(err, HOLD_EFORMAT, "%s: merged_id: '%s' is no id", where, id);
+    }
+    if (id != NULL) {
+        memcpy(f->merged_id, id, sizeof f->merged_id);
+    }
+    return HOLD_OK;
+}
+
 static int open_gguf(struct hold_model_files *f, struct hold_error *err) {
     int64_t n = 0;
     int rc = hold_gguf_open(&f->gguf, f->path, err);
@@ -253,6 +264,13 @@ static int open_gguf(struct hold_model_files *f, struct hold_error *err) {
     if (!rc) {
         rc = read_gguf_tokens(f, err);
     }
+    const char *id = NULL;
+    if (!rc) {
+        rc = hold_gguf_text_or(f->gguf, HOLD_MERGED_KEY, NULL, &id, err);
+    }
+    if (!rc) {
+        rc = take_id(f, id, f->path, err);
+    }
     if (!rc) {
         const struct hold_map *map = hold_gguf_map(f->gguf);
         hold_hash_bytes(map->data, map->bytes, f->content_id);
@@ -262,7 +280,16 @@ static int open_gguf(struct hold_model_files *f, struct hold_error *err) {
 
 /* ---- Hugging Face folders ---- */
 
-enum small { CONFIG, GENERATION, TOKENIZER, TOKENIZER_CONFIG, SPECIAL_MAP, TEMPLATE, N_SMALL };
+enum small {
+    CONFIG,
+    GENERATION,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    SPECIAL_MAP,
+    TEMPLATE,
+    TEMPLATE_JSON,
+    N_SMALL
+};
 
 static const struct {
     const char *name;
@@ -275,6 +302,7 @@ static const struct {
     [TOKENIZER_CONFIG] = {"tokenizer_config.json", 1 << 26, false},
     [SPECIAL_MAP] = {"special_tokens_map.json", 1 << 24, false},
     [TEMPLATE] = {"chat_template.jinja", 1 << 22, false},
+    [TEMPLATE_JSON] = {"chat_template.json", 1 << 22, false},
 };
 
 /* The small files of a folder, each read once: what is parsed is what is hashed. */
@@ -351,11 +379,10 @@ static int read_small(struct folder *d, const char *folder, struct hold_error *e
     return HOLD_OK;
 }
 
-/* A template stands in its own file, or in tokenizer_config.json as text or as a list of named
- * ones, of which "default" counts. */
+/* A template stands in its own file, or in tokenizer_config.json, or (of processors) in
+ * chat_template.json; in JSON as text or as a list of named ones, of which "default" counts. */
 static int read_template(struct hold_model_files *f, const struct folder *d,
                          struct hold_error *err) {
-    const char *where = hold_str_text(&d->path[TOKENIZER_CONFIG]);
     if (d->text[TEMPLATE].data) {
         const struct hold_str *text = &d->text[TEMPLATE];
         if (strlen(text->data) != text->len || hold_utf8_check(text->data, text->len) >= 0) {
@@ -364,7 +391,12 @@ static int read_template(struct hold_model_files *f, const struct folder *d,
         }
         return copy_text(&f->chat_template, text->data, f->path, err);
     }
-    const json_t *value = json_object_get(d->json[TOKENIZER_CONFIG], "chat_template");
+    enum small place = TOKENIZER_CONFIG;
+    const json_t *value = json_object_get(d->json[place], "chat_template");
+    if (!value || json_is_null(value)) {
+        place = TEMPLATE_JSON;
+        value = json_object_get(d->json[place], "chat_template");
+    }
     for (size_t i = 0; i < json_array_size(value); i++) {
         const json_t *item = json_array_get(value, i);
         const char *name = json_string_value(json_object_get(item, "name"));
@@ -380,7 +412,7 @@ static int read_template(struct hold_model_files *f, const struct folder *d,
         return hold_fail(err, HOLD_EFORMAT,
                          "%s: chat_template: no string and no list with a "
                          "template named \"default\"",
-                         where);
+                         hold_str_text(&d->path[place]));
     }
     return copy_text(&f->chat_template, json_string_value(value), f->path, err);
 }
@@ -396,6 +428,33 @@ static int read_special(const struct folder *d, const char *key, char **out, con
         value = json_object_get(value, "content");
     }
     return copy_text(out, json_string_value(value), where, err);
+}
+
+/* TemplateProcessing, on its own or in a sequence: does a special token stand first, or last? */
+static void read_processor(struct hold_model_files *f, const json_t *processor) {
+    const json_t *list = json_object_get(processor, "processors");
+    const json_t *single = json_object_get(processor, "single");
+    const char *type = json_string_value(json_object_get(processor, "type"));
+    size_t n = json_array_size(single);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        if (!json_object_get(item, "processors")) { /* of sequences in sequences none is known */
+            read_processor(f, item);
+        }
+    }
+    if (type && strcmp(type, "TemplateProcessing") == 0 && n > 1) {
+        f->adds_bos = json_object_get(json_array_get(single, 0), "SpecialToken") != NULL;
+        f->adds_eos = json_object_get(json_array_get(single, n - 1), "SpecialToken") != NULL;
+    }
+}
+
+/* What tokenizer_config.json says wins, as in llama.cpp's converter. */
+static void read_adds(struct hold_model_files *f, const struct folder *d) {
+    const json_t *bos = json_object_get(d->json[TOKENIZER_CONFIG], "add_bos_token");
+    const json_t *eos = json_object_get(d->json[TOKENIZER_CONFIG], "add_eos_token");
+    read_processor(f, json_object_get(d->json[TOKENIZER], "post_processor"));
+    f->adds_bos = json_is_boolean(bos) ? json_is_true(bos) : f->adds_bos;
+    f->adds_eos = json_is_boolean(eos) ? json_is_true(eos) : f->adds_eos;
 }
 
 /* eos_token_id is a number or a list, in generation_config.json or config.json. */
@@ -467,7 +526,29 @@ static int read_hf_tokens(struct hold_model_files *f, const struct folder *d,
     if (!rc) {
         rc = read_special(d, "eos_token", &f->eos_token, f->path, err);
     }
+    read_adds(f, d);
     return rc ? rc : read_eos(f, d, err);
+}
+
+static int read_identity(struct hold_model_files *f, struct hold_error *err) {
+    struct hold_str path = HOLD_STR_INIT;
+    const char *id = NULL;
+    json_t *value = NULL;
+    hold_path_join(&path, f->path, HOLD_IDENTITY_FILE);
+    int rc = hold_str_check(&path, err);
+    const char *where = hold_str_text(&path);
+    if (!rc && hold_exists(where)) {
+        rc = hold_json_load(&value, where, err);
+        if (!rc) {
+            rc = hold_json_get_text(value, "merged_id", &id, where, err);
+        }
+        if (!rc) {
+            rc = take_id(f, id, where, err);
+        }
+    }
+    json_decref(value);
+    hold_str_release(&path);
+    return rc;
 }
 
 static int open_folder(struct hold_model_files *f, struct hold_error *err) {
@@ -486,6 +567,9 @@ static int open_folder(struct hold_model_files *f, struct hold_error *err) {
     }
     if (!rc) {
         rc = read_hf_tokens(f, &d, err);
+    }
+    if (!rc) {
+        rc = read_identity(f, err);
     }
     if (!rc) {
         hash_folder(f, &d);

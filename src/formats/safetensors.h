@@ -32,7 +32,8 @@ struct hold_to_store {
     int64_t dim[4];
     const void *data;
 };
-/* Atomic.  Tensors are written in the given order; metadata (string values) may be NULL.  Names
+/* Atomic.  A number that F16 or BF16 cannot hold (hold_stored_from_f32) is EDATA naming the tensor.
+ * Tensors are written in the given order; metadata (string values) may be NULL.  Names
  * that are there twice are refused. */
 int hold_safetensors_write(const char *path, const struct hold_to_store *tensors, int64_t n,
                            const json_t *metadata, struct hold_error *err);

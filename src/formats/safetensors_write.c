@@ -81,9 +81,12 @@ static int write_halves(struct hold_writer *w, const struct hold_to_store *t, in
     const float *data = t->data;
     for (int64_t done = 0; done < count;) {
         int64_t n = count - done < CHUNK ? count - done : CHUNK;
-        for (int64_t i = 0; i < n; i++) {
-            float x = data[done + i];
-            chunk[i] = t->type == HOLD_ST_F16 ? hold_f32_to_f16(x) : hold_f32_to_bf16(x);
+        int64_t bad = hold_stored_from_f32(t->type, data + done, n, chunk);
+        if (bad >= 0) {
+            return hold_fail(err, HOLD_EDATA,
+                             "%s: tensor %s: element %lld is %g, which %s cannot hold", w->path,
+                             t->name, (long long)(done + bad), (double)data[done + bad],
+                             hold_stored_type_name(t->type));
         }
         int rc = hold_writer_put(w, chunk, (size_t)n * sizeof *chunk, err);
         if (rc) {

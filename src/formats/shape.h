@@ -17,6 +17,8 @@ int hold_shape_from_gguf(struct hold_shape *out, const struct hold_gguf *g, cons
                          struct hold_error *err);
 int hold_shape_from_config(struct hold_shape *out, const json_t *config, const char *where,
                            struct hold_error *err);
+/* The query_scalar that a GGUF file of this shape means: no key tells it. */
+double hold_shape_gguf_scalar(const struct hold_shape *s);
 /* Llama 3's rope scaling from the head_dim / 2 divisors that GGUF keeps as a tensor; divisors of
  * another kind are EUNSUPPORTED. */
 int hold_shape_rope_from_divisors(struct hold_shape *s, const float *divisors, const char *where,

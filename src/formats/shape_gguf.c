@@ -96,23 +96,59 @@ static int read_rope(const struct source *s, struct hold_shape *out, struct hold
     return HOLD_OK;
 }
 
-/* Gemma 3: the layers' pattern is fixed in old files, and its largest model scales scores by
- * another number than the head's dimension, which no key tells. */
-static int read_gemma(const struct source *s, struct hold_shape *out, struct hold_error *err) {
+/* Gemma 3's largest model scales scores by another number than the head's dimension. */
+double hold_shape_gguf_scalar(const struct hold_shape *s) {
     enum { LAYERS_OF_27B = 62 };
+    return s->family == HOLD_GEMMA3 && s->n_layers == LAYERS_OF_27B
+               ? (double)s->d_model / (double)s->n_heads
+               : (double)s->head_dim;
+}
+
+/* Which layers slide, a bool for each; only a regular pattern is known. */
+static int read_pattern_list(const struct source *s, const char *key, struct hold_shape *out,
+                             struct hold_error *err) {
+    const int32_t *slides;
+    int64_t n = 0, first = 0;
+    int rc = hold_gguf_ints(s->g, key, &slides, &n, err);
+    if (!rc && n < out->n_layers) {
+        rc = hold_fail(err, HOLD_EFORMAT, "%s: %s: %lld items, expected %lld", s->where, key,
+                       (long long)n, (long long)out->n_layers);
+    }
+    for (int64_t l = 0; !rc && l < out->n_layers && first == 0; l++) {
+        first = slides[l] == 0 ? l + 1 : 0;
+    }
+    out->global_every = first;
+    for (int64_t l = 0; !rc && l < out->n_layers; l++) {
+        if ((slides[l] != 0) != (first == 0 || (l + 1) % first != 0)) {
+            rc = hold_fail(err, HOLD_EUNSUPPORTED,
+                           "%s: %s: item %lld is not supported; expected a layer that sees all "
+                           "keys after every so many sliding ones",
+                           s->where, key, (long long)l);
+        }
+    }
+    return rc;
+}
+
+/* Gemma 3: the layers' pattern is fixed in old files, a number (0: all slide) or a list in others.
+ */
+static int read_gemma(const struct source *s, struct hold_shape *out, struct hold_error *err) {
+    struct full_key pattern = key_of(s, "attention.sliding_window_pattern");
     int rc = get_int(s, "attention.sliding_window", 0, &out->window, err);
-    if (!rc) {
-        rc = get_int(s, "attention.sliding_window_pattern", 6, &out->global_every, err);
+    if (!rc && hold_gguf_is_array(s->g, pattern.text)) {
+        rc = read_pattern_list(s, pattern.text, out, err);
+    } else if (!rc) {
+        rc = hold_gguf_int_or(s->g, pattern.text, 6, &out->global_every, err);
+    }
+    if (!rc && out->global_every < 0) {
+        rc = hold_fail(err, HOLD_EFORMAT, "%s: %s: found %lld, expected 0 or more", s->where,
+                       pattern.text, (long long)out->global_every);
     }
     if (!rc) {
         rc = get_real(s, "rope.freq_base_swa", 10000, &out->local_theta, err);
     }
-    if (!rc && (out->window < 1 || out->global_every < 1)) {
+    if (!rc && out->window < 1) {
         rc = hold_fail(err, HOLD_EFORMAT, "%s: %s: found %lld, expected 1 or more", s->where,
                        key_of(s, "attention.sliding_window").text, (long long)out->window);
-    }
-    if (out->n_layers == LAYERS_OF_27B) {
-        out->query_scalar = (double)out->d_model / (double)out->n_heads;
     }
     return rc;
 }
@@ -184,7 +220,7 @@ int hold_shape_from_gguf(struct hold_shape *out, const struct hold_gguf *g, cons
     for (int i = 0; !rc && i < HOLD_SHAPE_FIELDS; i++) {
         rc = read_field(&s, out, &hold_shape_fields[i], err);
     }
-    out->query_scalar = (double)out->head_dim;
+    out->query_scalar = hold_shape_gguf_scalar(out);
     if (!rc) {
         rc = get_real(&s, "attention.layer_norm_rms_epsilon", 0, &out->norm_eps, err);
     }

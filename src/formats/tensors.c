@@ -1,6 +1,7 @@
 /* tensors.c: block sizes of the stored types, their conversion to f32, and look-up by name. */
 #include "formats/tensors.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -299,6 +300,70 @@ int hold_stored_to_f32(const struct hold_stored *t, int64_t first, int64_t n, fl
         expand(p, out + i);
     }
     return HOLD_OK;
+}
+
+/* ---- back ---- */
+
+static int64_t halves_from_f32(enum hold_stored_type type, const float *x, int64_t n,
+                               uint8_t *out) {
+    uint16_t infinity = type == HOLD_ST_F16 ? 0x7C00U : 0x7F80U;
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t half = type == HOLD_ST_F16 ? hold_f32_to_f16(x[i]) : hold_f32_to_bf16(x[i]);
+        if ((half & infinity) == infinity) { /* infinite or no number */
+            return i;
+        }
+        memcpy(out + 2 * i, &half, sizeof half);
+    }
+    return -1;
+}
+
+/* One block: -1, or the index of a number that it cannot hold. */
+static int64_t block_from_f32(const float *x, uint8_t *b) {
+    float largest = 0;
+    int64_t at = 0;
+    for (int64_t j = 0; j < 32; j++) {
+        if (!isfinite(x[j])) {
+            return j;
+        }
+        if (fabsf(x[j]) > largest) {
+            largest = fabsf(x[j]);
+            at = j;
+        }
+    }
+    float d = largest / 127, inverse = d > 0 ? 1.0F / d : 0;
+    inverse = isfinite(inverse) ? inverse : 0; /* of numbers that a block reads as 0 anyway */
+    uint16_t half = hold_f32_to_f16(d);
+    if ((half & 0x7C00U) == 0x7C00U) {
+        return at;
+    }
+    memcpy(b, &half, sizeof half);
+    for (int j = 0; j < 32; j++) {
+        b[2 + j] = (uint8_t)(int8_t)roundf(x[j] * inverse);
+    }
+    return -1;
+}
+
+int64_t hold_stored_from_f32(enum hold_stored_type type, const float *x, int64_t n, void *out) {
+    uint8_t *p = out;
+    if (type == HOLD_ST_F16 || type == HOLD_ST_BF16) {
+        return halves_from_f32(type, x, n, p);
+    }
+    if (type == HOLD_ST_F32) {
+        for (int64_t i = 0; i < n; i++) {
+            if (!isfinite(x[i])) {
+                return i;
+            }
+        }
+        memcpy(p, x, (size_t)n * sizeof *x);
+        return -1;
+    }
+    for (int64_t i = 0; i < n; i += 32, p += TYPES[HOLD_ST_Q8_0].bytes) {
+        int64_t bad = block_from_f32(x + i, p);
+        if (bad >= 0) {
+            return i + bad;
+        }
+    }
+    return -1;
 }
 
 /* ---- look-up ---- */

@@ -43,6 +43,12 @@ int64_t hold_stored_count(const struct hold_stored *t); /* elements */
  * Integer types are refused.  A NaN or infinite scale gives such values: the loader checks them. */
 int hold_stored_to_f32(const struct hold_stored *t, int64_t first, int64_t n, float *out,
                        struct hold_error *err);
+/* The reverse for F32, F16, BF16 and Q8_0: n numbers (a multiple of the block) to n's bytes at
+ * `out`, rounded to nearest even; Q8_0 as ggml's quantize_row_q8_0_ref does, bit for bit.  The
+ * index of the first number that is not finite or that the type cannot hold (F16: 65520 and above;
+ * BF16: what rounds to infinity; Q8_0: 127 * 65520 and above), or -1; what is at `out` then is not
+ * to be used. */
+int64_t hold_stored_from_f32(enum hold_stored_type type, const float *x, int64_t n, void *out);
 /* Look-up by name in a list; NULL when missing. Linear; call once per tensor. */
 const struct hold_stored *hold_stored_find(const struct hold_stored *list, int64_t n,
                                            const char *name);

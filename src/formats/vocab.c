@@ -201,26 +201,37 @@ int hold_vocab_from_gguf(struct hold_vocab *out, enum hold_piece_type **types,
     "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" pattern \
     "\"},\"behavior\":\"Isolated\",\"invert\":false}"
 
-/* Pre-tokenizers by their GGUF names, as the model's own tokenizer.json has them. */
-static const struct {
-    const char *pre, *normalizer, *pre_tokenizer;
-} PRE[] = {
+#define LETTERS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|"
+#define SPACES                                                                       \
+    "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|" \
+    "\\\\s+"
+#define SPLIT_LEVEL(numbers)                                                                   \
+    "{\"type\":\"Sequence\",\"pretokenizers\":[" SPLIT(LETTERS numbers SPACES) "," BYTE_LEVEL( \
+        "false") "]}"
+#define UPPER "\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}"
+#define LOWER "\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}"
+#define MISTRAL                                                                      \
+    "{\"type\":\"Sequence\",\"pretokenizers\":[" SPLIT(                              \
+        "[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[" UPPER "]*[" LOWER                          \
+        "]+|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[" UPPER "]+[" LOWER                       \
+        "]*|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|" \
+        "\\\\s+(?!\\\\S)|\\\\s+") "," BYTE_LEVEL("false") "]}"
+#define NFC "{\"type\":\"NFC\"}"
+#define LLAMA3 SPLIT_LEVEL("\\\\p{N}{1,3}")
+#define QWEN2 SPLIT_LEVEL("\\\\p{N}")
+
+const struct hold_pre_rules hold_pre_rules[HOLD_PRE_RULES] = {
     {"smollm", "null",
      "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":"
-     "true}," BYTE_LEVEL("true") "]}"},
-    {"gpt-2", "null", BYTE_LEVEL("true")},
-    {"mpt", "{\"type\":\"NFC\"}", BYTE_LEVEL("true")},
-    {"llama-bpe", "null",
-     "{\"type\":\"Sequence\",\"pretokenizers\":[" SPLIT(
-         "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,"
-         "3}|"
-         " ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|"
-         "\\\\s+") "," BYTE_LEVEL("false") "]}"},
-    {"qwen2", "{\"type\":\"NFC\"}",
-     "{\"type\":\"Sequence\",\"pretokenizers\":[" SPLIT(
-         "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}|"
-         " ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|"
-         "\\\\s+") "," BYTE_LEVEL("false") "]}"},
+     "true}," BYTE_LEVEL("true") "]}",
+     false},
+    {"gpt-2", "null", BYTE_LEVEL("true"), false},
+    {"mpt", NFC, BYTE_LEVEL("true"), false},
+    {"llama-bpe", "null", LLAMA3, true},
+    {"dbrx", "null", LLAMA3, false},
+    {"qwen2", NFC, QWEN2, false},
+    {"stablelm2", "null", QWEN2, false},
+    {"tekken", "null", MISTRAL, true},
 };
 
 /* Pieces, added tokens and merges.  Every json_..._new call takes its value over even when memory
@@ -331,16 +342,17 @@ int hold_vocab_to_json(json_t **out, const struct hold_vocab *v, const char *whe
     if (v->kind == HOLD_VOCAB_SPM) {
         return spm_json(out, v, where, err);
     }
-    size_t k = 0, known = sizeof PRE / sizeof *PRE;
-    while (v->kind == HOLD_VOCAB_BPE && k < known && strcmp(PRE[k].pre, v->pre) != 0) {
+    int k = 0;
+    while (v->kind == HOLD_VOCAB_BPE && k < HOLD_PRE_RULES &&
+           strcmp(hold_pre_rules[k].pre, v->pre) != 0) {
         k++;
     }
-    if (v->kind != HOLD_VOCAB_BPE || k == known) {
+    if (v->kind != HOLD_VOCAB_BPE || k == HOLD_PRE_RULES) {
         return hold_fail(
             err, HOLD_EUNSUPPORTED,
             "%s: a tokenizer of kind %s cannot be written as tokenizer.json; expected "
             "SentencePiece BPE, or byte-level BPE with pre-tokenizer smollm, gpt-2, mpt, "
-            "llama-bpe or qwen2",
+            "llama-bpe, dbrx, qwen2, stablelm2 or tekken",
             where, v->kind == HOLD_VOCAB_BPE ? v->pre : "unigram");
     }
     json_t *model = json_pack(
@@ -350,8 +362,8 @@ int hold_vocab_to_json(json_t **out, const struct hold_vocab *v, const char *whe
     json_t *tokenizer =
         json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:n, s:o, s:o}", "version", "1.0", "truncation",
                   "padding", "added_tokens", added_json(v), "normalizer",
-                  json_loads(PRE[k].normalizer, JSON_DECODE_ANY, NULL), "pre_tokenizer",
-                  json_loads(PRE[k].pre_tokenizer, 0, NULL), "post_processor", "decoder",
+                  json_loads(hold_pre_rules[k].normalizer, JSON_DECODE_ANY, NULL), "pre_tokenizer",
+                  json_loads(hold_pre_rules[k].pre_tokenizer, 0, NULL), "post_processor", "decoder",
                   json_loads(BYTE_LEVEL("true"), 0, NULL), "model", model);
     if (!tokenizer) {
         return hold_fail(err, HOLD_ENOMEMORY, "%s: not enough memory for tokenizer.json", where);

@@ -35,11 +35,6 @@ void hold_store_set_lease(struct hold_store *s, double seconds) {
     s->lease_seconds = seconds;
 }
 
-bool hold_is_id(const char *text) {
-    return text != NULL && strlen(text) == HOLD_HASH_HEX - 1 &&
-           strspn(text, "0123456789abcdef") == HOLD_HASH_HEX - 1;
-}
-
 static int make_folders(struct hold_store *s, struct hold_error *err) {
     struct hold_str path = HOLD_STR_INIT;
     int rc = HOLD_OK;

@@ -43,8 +43,6 @@ void hold_store_set_lease(struct hold_store *s, double seconds);
 /* spec: JSON object.  id: its SHA-256. */
 int hold_spec_id(const json_t *spec, char id[HOLD_HASH_HEX], struct hold_error *err);
 
-bool hold_is_id(const char *text); /* 64 hex digits */
-
 /* Has it been made?  content is written when *found.  A damaged pointer, a missing artifact and one
  * whose bytes are not those of its name are reported as not found, with a warning. */
 int hold_store_find(struct hold_store *s, const char *id, char content[HOLD_HASH_HEX], bool *found,

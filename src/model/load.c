@@ -296,6 +296,7 @@ static int take_text_side(struct hold_model *m, struct hold_model_files *f,
     m->n_eos_ids = f->n_eos_ids;
     memcpy(m->eos_ids, f->eos_ids, sizeof m->eos_ids);
     memcpy(m->content_id, f->content_id, sizeof m->content_id);
+    memcpy(m->merged_id, f->merged_id, sizeof m->merged_id);
     return HOLD_OK;
 }
 

@@ -60,8 +60,9 @@ struct hold_model {
     char *path;      /* where it came from, for messages */
     char content_id[65];
     int n_merged;       /* adapters merged since the files were read */
-    char merged_id[65]; /* of a folder written from a model with adapters merged: the content_id
-                           that model had, which adapters trained on it name; empty: none */
+    char merged_id[65]; /* of what was written from a model with adapters merged, or converted to
+                           GGUF: the content_id that model had, which adapters trained on it name;
+                           empty: none */
 };
 
 /* Load MODEL (GGUF file or Hugging Face folder) onto a device, f32.  Weights with NaN or Inf are
@@ -125,6 +126,12 @@ int hold_model_refresh(struct hold_model *m, struct hold_error *err);
 /* Write the model as a Hugging Face folder (F32, F16 or BF16); `from` gives tokenizer files. */
 int hold_model_write(const struct hold_model *m, const struct hold_model_files *from,
                      enum hold_stored_type type, const char *dir, struct hold_error *err);
+
+/* Write the model as one GGUF file (F32, F16, BF16 or Q8_0); `from` gives its tokenizer and
+ * template, as formats/gguf_write.h says.  Adapters that fit this model fit the file too. */
+int hold_model_write_gguf(const struct hold_model *m, const struct hold_model_files *from,
+                          enum hold_stored_type type, const char *path, const struct hold_ctx *ctx,
+                          struct hold_error *err);
 
 /* --- forward --- */
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "formats/gguf_write.h"
 #include "model/model.h"
 #include "model/parts.h"
 
@@ -141,5 +142,63 @@ int hold_model_write(const struct hold_model *m, const struct hold_model_files *
         hold_free((void *)c.list[i].data);
     hold_free(c.list);
     hold_free(c.names);
+    return rc;
+}
+
+/* --- GGUF --- */
+
+/* The model's tensors by name; their numbers are read from the device when they are written. */
+struct listed {
+    const struct hold_model *m;
+    struct hold_named *named;
+    int64_t n, cap;
+};
+
+static int list_one(void *user, const struct hold_named *named, struct hold_error *err) {
+    struct listed *l = user;
+    if (l->n == l->cap) {
+        int64_t cap = l->cap == 0 ? 64 : l->cap * 2;
+        struct hold_named *list = hold_realloc(l->named, (size_t)cap * sizeof *list);
+        if (list == NULL)
+            return hold_fail(err, HOLD_ENOMEMORY, "no memory for a list of tensors");
+        l->named = list;
+        l->cap = cap;
+    }
+    l->named[l->n++] = *named;
+    return HOLD_OK;
+}
+
+static void fetch_listed(void *user, int64_t i, int64_t first, int64_t n, float *out) {
+    const struct listed *l = user;
+    struct hold_device *d = l->m->device;
+    d->k->read(d, out, hold_at_f32(l->named[i].value.data, first), n * 4);
+}
+
+int hold_model_write_gguf(const struct hold_model *m, const struct hold_model_files *from,
+                          enum hold_stored_type type, const char *path, const struct hold_ctx *ctx,
+                          struct hold_error *err) {
+    struct listed l = {.m = m};
+    void *memory = NULL;
+    int rc = m->device->k->sync(m->device, err);
+    if (rc == HOLD_OK)
+        rc = hold_model_each(m, list_one, &l, err);
+    if (rc == HOLD_OK)
+        rc = hold_new(&memory, (size_t)l.n, sizeof(struct hold_to_store), "a list of tensors", err);
+    struct hold_to_store *tensors = memory;
+    for (int64_t i = 0; rc == HOLD_OK && i < l.n; i++)
+        tensors[i] = (struct hold_to_store){.name = l.named[i].name};
+    if (rc == HOLD_OK) {
+        struct hold_gguf_model model = {
+            .shape = &m->shape,
+            .from = from,
+            .type = type,
+            .merged_id = m->n_merged == 0 && m->merged_id[0] != '\0' ? m->merged_id : m->content_id,
+            .tensors = tensors,
+            .n_tensors = l.n,
+            .source = {fetch_listed, &l}};
+        rc = hold_model_gguf_write(path, &model, ctx, err);
+    }
+    hold_free(memory);
+    hold_free(l.named);
     return rc;
 }

@@ -315,6 +315,60 @@ int32_t hold_tokenizer_eos(const struct hold_tokenizer *t) {
     return t->eos;
 }
 
+int32_t hold_tokenizer_unknown(const struct hold_tokenizer *t) {
+    return t->named_unk;
+}
+
+int32_t hold_tokenizer_padding(const struct hold_tokenizer *t) {
+    return t->pad;
+}
+
+bool hold_tokenizer_ignores_merges(const struct hold_tokenizer *t) {
+    return t->ignore_merges;
+}
+
+bool hold_tokenizer_falls_back(const struct hold_tokenizer *t) {
+    return t->byte_fallback;
+}
+
+enum hold_vocab_kind hold_tokenizer_kind(const struct hold_tokenizer *t) {
+    return !t->chars ? HOLD_VOCAB_BPE : t->unigram ? HOLD_VOCAB_UNIGRAM : HOLD_VOCAB_SPM;
+}
+
+enum hold_piece_type hold_tokenizer_type(const struct hold_tokenizer *t, int32_t id) {
+    return id >= 0 && id < t->n ? (enum hold_piece_type)t->types[id] : HOLD_PIECE_UNUSED;
+}
+
+int hold_tokenizer_follows(const struct hold_tokenizer *t, const json_t *normalizer,
+                           const json_t *pre_tokenizer, bool *same, struct hold_error *err) {
+    struct hold_normalizer *n = NULL;
+    struct hold_pretok *p = NULL;
+    struct hold_hash hash;
+    char ours[HOLD_HASH_HEX], theirs[HOLD_HASH_HEX];
+    *same = false;
+    int rc = hold_normalizer_new(&n, err);
+    if (rc == HOLD_OK) {
+        rc = hold_normalizer_add_json(n, normalizer, err);
+    }
+    if (rc == HOLD_OK) {
+        rc = hold_pretok_json(&p, pre_tokenizer, "pre_tokenizer", err);
+    }
+    if (rc == HOLD_OK) {
+        hold_hash_init(&hash);
+        hold_normalizer_hash(t->normalizer, &hash);
+        hold_pretok_hash(t->pretok, &hash);
+        hold_hash_end(&hash, ours);
+        hold_hash_init(&hash);
+        hold_normalizer_hash(n, &hash);
+        hold_pretok_hash(p, &hash);
+        hold_hash_end(&hash, theirs);
+        *same = strcmp(ours, theirs) == 0 && hold_pretok_is_bytes(p) != t->chars;
+    }
+    hold_normalizer_free(n);
+    hold_pretok_free(p);
+    return rc;
+}
+
 bool hold_tokenizer_adds_bos(const struct hold_tokenizer *t) {
     return t->add_bos;
 }

@@ -97,11 +97,25 @@ int hold_tokenizer_decode_part(const struct hold_tokenizer *t, const int32_t *id
 int32_t hold_tokenizer_size(const struct hold_tokenizer *t);
 int32_t hold_tokenizer_bos(const struct hold_tokenizer *t);
 int32_t hold_tokenizer_eos(const struct hold_tokenizer *t);
+/* The pieces that the file names for what the vocabulary lacks and for padding; -1: none. */
+int32_t hold_tokenizer_unknown(const struct hold_tokenizer *t);
+int32_t hold_tokenizer_padding(const struct hold_tokenizer *t);
 /* Does the vocabulary ask for BOS before, EOS after a text on its own? */
 bool hold_tokenizer_adds_bos(const struct hold_tokenizer *t);
 bool hold_tokenizer_adds_eos(const struct hold_tokenizer *t);
 /* A piece that no plain text becomes; so not the one for what the vocabulary lacks. */
 bool hold_tokenizer_is_control(const struct hold_tokenizer *t, int32_t id);
+enum hold_vocab_kind hold_tokenizer_kind(const struct hold_tokenizer *t);
+/* UNUSED out of range. */
+enum hold_piece_type hold_tokenizer_type(const struct hold_tokenizer *t, int32_t id);
+/* *same: these rules, "normalizer" and "pre_tokenizer" of a tokenizer.json (JSON null: none), do to
+ * a text what t does before it looks for pieces. */
+int hold_tokenizer_follows(const struct hold_tokenizer *t, const json_t *normalizer,
+                           const json_t *pre_tokenizer, bool *same, struct hold_error *err);
+/* Whether a whole pre-token that is a piece is taken as it is, and whether a character without a
+ * piece falls back to those of its bytes. */
+bool hold_tokenizer_ignores_merges(const struct hold_tokenizer *t);
+bool hold_tokenizer_falls_back(const struct hold_tokenizer *t);
 /* Id of a piece by its exact text ("<|im_end|>"), -1 when there is none. */
 int32_t hold_tokenizer_find(const struct hold_tokenizer *t, const char *piece);
 const char *hold_tokenizer_piece(const struct hold_tokenizer *t,

@@ -386,6 +386,8 @@ int hold_tokenizer_build(struct hold_tokenizer **out, const struct hold_vocab *v
     t->bos = v->bos;
     t->eos = v->eos;
     t->unk = -1;
+    t->named_unk = v->unk;
+    t->pad = v->pad;
     t->ignore_merges = v->ignore_merges;
     t->byte_fallback = v->byte_fallback;
     t->fuse_unk = extra->fuse_unk;

@@ -109,6 +109,10 @@ bad 1 "99999 is no id" holdfast logits --ids toobig.jsonl -o out.safetensors
 # outputs that cannot be
 bad 2 "not empty" holdfast train --data rows.jsonl -o full
 bad 2 "not empty" holdfast model convert "$tiny" -o full
+bad 2 "exists" holdfast model convert "$tiny" -o cut.gguf
+mkdir full.gguf && bad 2 "exists" holdfast model convert "$tiny" -o full.gguf
+bad 2 "does not exist" holdfast model convert "$tiny" -o nowhere/m.gguf
+bad 2 "is for GGUF files" holdfast model convert "$tiny" --dtype q8_0 -o out
 bad 2 "not empty" holdfast eval --suite harmful --limit 1 -o full
 bad 2 "is a folder" holdfast generate --prompts rows.jsonl -o full
 bad 2 "does not exist" holdfast generate --prompts rows.jsonl -o nowhere/out.jsonl
@@ -126,7 +130,8 @@ for command in '--version' '--help' 'list' 'train --help' 'tokenize rows.jsonl';
 done
 
 # a file may not grow: a failed write, not a killed program, and nothing left
-for words in 'model convert smollm2-135m-instruct -o big' 'logits --ids ids.jsonl -o big.safetensors' \
+for words in 'model convert smollm2-135m-instruct -o big' \
+    'model convert smollm2-135m-instruct -o big.gguf' 'logits --ids ids.jsonl -o big.safetensors' \
     'train --data rows.jsonl --max-steps 1 -o big'; do
     (
         ulimit -f 4
@@ -134,7 +139,7 @@ for words in 'model convert smollm2-135m-instruct -o big' 'logits --ids ids.json
         says "too large"
         exit $failures
     ) || failures=$((failures + 1))
-    case $words in train*) ;; *) [ -e big ] || [ -e big.safetensors ] && fail "'$words' left files" ;; esac
+    case $words in train*) ;; *) [ -e big ] || [ -e big.gguf ] || [ -e big.safetensors ] && fail "'$words' left files" ;; esac
 done
 rm -rf big big.safetensors
 

@@ -47,6 +47,11 @@ expect 1 holdfast generate --adapter third --prompts prompts.jsonl
 expect 0 holdfast train --data rows.jsonl --max-steps 2 --adapter whole,second -o fourth
 expect 0 holdfast model convert folded -o moved
 expect 0 holdfast generate -m moved --adapter second,fourth --prompts prompts.jsonl --max-tokens 2
+expect 0 holdfast model convert folded -o moved.gguf
+expect 0 holdfast generate -m moved.gguf --adapter second,fourth --prompts prompts.jsonl --max-tokens 2
+expect 0 holdfast model merge --adapter whole -o folded.gguf
+expect 0 holdfast generate -m folded.gguf --adapter second --prompts prompts.jsonl --max-tokens 8 -o file.jsonl
+cmp -s memory.jsonl file.jsonl || fail "merged in memory and in a GGUF file answer differently"
 echo '{"merged_id":"x"}' >moved/holdfast.json
 expect 1 holdfast generate -m moved --prompts prompts.jsonl
 says "moved/holdfast.json: merged_id: 'x' is no id"

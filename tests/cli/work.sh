@@ -104,6 +104,19 @@ expect 0 holdfast model verify "$golden/tiny-llama-adapter"
 expect 1 holdfast model verify copy --content-id 00
 expect 0 holdfast logits -m copy --ids special.jsonl -o copied.safetensors
 cmp -s logits.safetensors copied.safetensors || fail "a converted model has other logits"
+id=$(holdfast model info smollm2-135m-instruct --json | sed 's/.*"content_id":"\([0-9a-f]*\)".*/\1/')
+expect 0 holdfast model convert smollm2-135m-instruct -o copy.gguf
+says "wrote copy.gguf"
+expect 0 holdfast model verify copy.gguf
+expect 0 holdfast model info copy.gguf --json
+prints "\"merged_id\":\"$id\""
+expect 0 holdfast logits -m copy.gguf --ids special.jsonl -o copied.safetensors
+cmp -s logits.safetensors copied.safetensors || fail "a model as GGUF has other logits"
+expect 0 holdfast model convert copy.gguf --dtype q8_0 -o small.gguf
+says "are written as F16: their rows are no multiple of the 32 numbers of a Q8_0 block"
+expect 0 holdfast model verify small.gguf
+expect 0 holdfast model merge --adapter "$golden/tiny-llama-adapter" --dtype f16 -o merged.gguf
+expect 0 holdfast model verify merged.gguf
 
 # list, show, doctor
 expect 0 holdfast list --json

@@ -80,6 +80,14 @@ written() {
         fail "$1: a half model: $(cat "$scratch/verify")"
 }
 
+# A file is whole or not there.
+whole() {
+    [ ! -e made.gguf ] || holdfast model verify made.gguf >/dev/null 2>"$scratch/verify" ||
+        fail "$1: a half file: $(cat "$scratch/verify")"
+    [ "$2" -eq 0 ] || [ -z "$(find . -name ".tmp-*")" ] || fail "$1: left $(ls -A)"
+    rm -rf made.gguf .tmp-*
+}
+
 all='eio enospc eintr short'
 sweep jsonl rows.jsonl nothing "$all" loss --data rows.jsonl --threads 1
 gzip -k rows.csv
@@ -88,6 +96,7 @@ sweep csv rows.csv nothing "$all" data check rows.csv
 sweep gguf tiny-llama.gguf nothing "eio eintr short" \
     loss --data rows.jsonl -m "$golden/tiny-llama.gguf" --threads 1
 sweep folder smollm2 nothing "eio short" loss --data rows.jsonl --threads 1
+sweep export .tmp- whole "eio enospc short" model convert "$golden/tiny-llama" -o made.gguf
 plan='train --data rows.jsonl --max-steps 2 --save-steps 1 --threads 1'
 sweep train made trained "eio enospc short" $plan -o made
 # A run that was killed at its second step goes on, while calls fail.

@@ -361,7 +361,24 @@ static void test_template_places(void **state) {
     set_key("m/tokenizer_config.json", "chat_template", NULL);
     assert_ok(hold_model_files_open(&f, "m", &err), &err);
     assert_null(f.chat_template);
+    put_text("m/chat_template.json", "{\"chat_template\":\"of a processor\"}");
+    char without[65];
+    memcpy(without, f.content_id, sizeof without);
     hold_model_files_release(&f);
+    assert_ok(hold_model_files_open(&f, "m", &err), &err);
+    assert_string_equal(f.chat_template, "of a processor");
+    assert_string_not_equal(f.content_id, without); /* what is read is hashed */
+    hold_model_files_release(&f);
+    set_key("m/tokenizer_config.json", "chat_template", "\"other\"");
+    assert_ok(hold_model_files_open(&f, "m", &err), &err);
+    assert_string_equal(f.chat_template, "other");
+    hold_model_files_release(&f);
+    set_key("m/tokenizer_config.json", "chat_template", NULL);
+    put_text("m/chat_template.json", "{\"chat_template\":7}");
+    refuse("m", HOLD_EFORMAT, "m/chat_template.json: chat_template: no string");
+    put_text("m/chat_template.json", "[");
+    refuse("m", HOLD_EDATA, "m/chat_template.json:1:1");
+    assert_int_equal(unlink("m/chat_template.json"), 0);
     put_bytes("m/chat_template.jinja", "a\xFF", 2);
     refuse("m", HOLD_EFORMAT, "chat_template.jinja: not UTF-8 text");
     put_bytes("m/chat_template.jinja", "a\0b", 3);
@@ -399,6 +416,41 @@ static void test_tokens(void **state) {
     assert_int_equal(f.n_eos_ids, 1);
     assert_int_equal(f.eos_ids[0], 0);
     hold_model_files_release(&f);
+}
+
+/* What a folder asks to add to a text on its own. */
+static void test_adds(void **state) {
+    (void)state;
+#define TEMPLATE(single) "{\"type\":\"TemplateProcessing\",\"single\":[" single "]}"
+#define SPECIAL "{\"SpecialToken\":{\"id\":\"<|im_start|>\",\"type_id\":0}}"
+#define BODY "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}"
+    static const struct {
+        const char *processor, *add_bos, *add_eos;
+        bool bos, eos;
+    } CASES[] = {
+        {"null", NULL, NULL, false, false},
+        {TEMPLATE(BODY), NULL, NULL, false, false},
+        {TEMPLATE(SPECIAL "," BODY), NULL, NULL, true, false},
+        {TEMPLATE(SPECIAL "," BODY "," SPECIAL), NULL, "false", true, false},
+        {"{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"}," TEMPLATE(
+             BODY "," SPECIAL) "]}",
+         NULL, NULL, false, true},
+        {"null", "true", "null", true, false},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        struct hold_error err = {0};
+        struct hold_model_files f;
+        copy_tiny();
+        set_key("m/tokenizer.json", "post_processor", CASES[i].processor);
+        set_key("m/tokenizer_config.json", "add_bos_token", CASES[i].add_bos);
+        set_key("m/tokenizer_config.json", "add_eos_token", CASES[i].add_eos);
+        if (i == 0) { /* a folder may lack it */
+            assert_int_equal(unlink("m/tokenizer_config.json"), 0);
+        }
+        assert_ok(hold_model_files_open(&f, "m", &err), &err);
+        assert_true(f.adds_bos == CASES[i].bos && f.adds_eos == CASES[i].eos);
+        hold_model_files_release(&f);
+    }
 }
 
 static void test_content_id(void **state) {
@@ -688,6 +740,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_config_defaults, enter, leave),
         cmocka_unit_test_setup_teardown(test_tensors, enter, leave),
         cmocka_unit_test_setup_teardown(test_template_places, enter, leave),
+        cmocka_unit_test_setup_teardown(test_adds, enter, leave),
         cmocka_unit_test_setup_teardown(test_tokens, enter, leave),
         cmocka_unit_test_setup_teardown(test_content_id, enter, leave),
         cmocka_unit_test_setup_teardown(test_gguf_refused, enter, leave),

@@ -120,6 +120,10 @@ static void test_write_refused(void **state) {
     twice[0].type = HOLD_ST_Q4_1;
     assert_refused(hold_safetensors_write("w.safetensors", twice, 1, NULL, &err), HOLD_EUNSUPPORTED,
                    &err, "Q4_1 cannot be written");
+    const float large[2] = {1, 65520};
+    struct hold_to_store half = {"y", HOLD_ST_F16, 1, {2}, large};
+    assert_refused(hold_safetensors_write("w.safetensors", &half, 1, NULL, &err), HOLD_EDATA, &err,
+                   "w.safetensors: tensor y: element 1 is 65520, which F16 cannot hold");
     char **names;
     size_t n;
     assert_ok(hold_dir_list(".", &names, &n, &err), &err);

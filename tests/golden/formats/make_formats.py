@@ -7,6 +7,7 @@ tiny-llama-adapter/  a LoRA adapter on it with non-zero B, by peft
 tiny-llama.gguf      the same model by gguf's writer, q and k permuted as llama.cpp's converter does
 expected.json        sums and first values of the tensors, token ids
 dequantize.json      random blocks of each quantised type and their values by gguf's dequantize
+quantize.json        random numbers and what gguf's quantize makes of them, for the written types
 """
 
 import json
@@ -165,6 +166,21 @@ def make_dequantize(path):
     path.write_text(json.dumps(out, indent=1) + "\n")
 
 
+def make_quantize(path):
+    rng = np.random.default_rng(6)
+    rows = [rng.normal(size=32) * s for s in (1, 1e-3, 1e-6, 1e-35, 300, 60000)]
+    rows.append(np.zeros(32))
+    rows.append(np.concatenate([[127.0, -127.0], np.arange(30) - 14.5]))  # halves round away
+    rows.append(np.where(np.arange(32) == 3, 9, rng.normal(size=32) * 0.01))  # one stands out
+    x = np.clip(np.stack(rows), -65000, 65000).astype(np.float32)
+    out = {"numbers": "".join(f"{v:08x}" for v in x.ravel().view(np.uint32))}
+    for name in ("F16", "BF16", "Q8_0"):
+        kind = gguf.GGMLQuantizationType[name]
+        with np.errstate(all="ignore"):
+            out[name] = gguf.quants.quantize(x, kind).tobytes().hex()
+    path.write_text(json.dumps(out, indent=1) + "\n")
+
+
 def main():
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent)
     tok = make_tokenizer()
@@ -216,6 +232,7 @@ def main():
             expected["logits"] = [round(x, 6) for x in lora(ids).logits[0, -1, :8].tolist()]
     (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
     make_dequantize(folder / "dequantize.json")
+    make_quantize(folder / "quantize.json")
 
 
 if __name__ == "__main__":
