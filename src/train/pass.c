@@ -69,13 +69,11 @@ static void *cut(struct work *w, int64_t n, size_t size, struct hold_error *err,
     return p;
 }
 
-/* Ordinal of every label within its example: labels are sorted by row, so each example's come in
- * the order of its tokens. */
-static int32_t *ordinals(struct work *w, const struct hold_batch *b, struct hold_error *err,
-                         int *rc) {
-    int32_t *ordinal = cut(w, b->n_labels, sizeof *ordinal, err, rc);
-    int32_t *count = cut(w, b->n_examples, sizeof *count, err, rc);
-    if (*rc < 0)
+/* Labels are sorted by row, so each example's come in the order of its tokens. */
+int32_t *hold_label_ordinals(const struct hold_batch *b, struct hold_arena *arena) {
+    int32_t *ordinal = hold_arena_alloc(arena, (size_t)(b->n_labels + 1) * sizeof *ordinal);
+    int32_t *count = hold_arena_alloc(arena, (size_t)b->n_examples * sizeof *count);
+    if (ordinal == NULL || count == NULL)
         return NULL;
     for (int32_t e = 0; e < b->n_labels; e++)
         ordinal[e] = count[b->labels[e].example]++;
@@ -147,8 +145,8 @@ static int run_part(struct work *w, int32_t part, struct hold_error *err) {
     if (rc == HOLD_OK)
         rc = hold_model_plan(&batch, &run->host, &planned, err);
     int32_t *ordinal = NULL;
-    if (rc == HOLD_OK)
-        ordinal = ordinals(w, &batch, err, &rc);
+    if (rc == HOLD_OK && (ordinal = hold_label_ordinals(&batch, &run->host)) == NULL)
+        rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for a pass");
     if (rc == HOLD_OK && planned.labels.n_labels > 0) {
         struct hold_space_mark mark = hold_space_mark(&run->space);
         struct hold_tape *t = &run->tape;
