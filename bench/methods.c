@@ -1,8 +1,9 @@
 /* methods.c: what a step of every method costs beside its declared passes of plain training, and
  * its memory beside what was foretold.
  *
- *     bench_methods MODEL ROWS.jsonl THREADS STEPS
+ *     bench_methods MODEL ROWS.jsonl THREADS STEPS [full]
  *
+ * Low-rank training by default, of the whole model with `full`.
  * Streams that a step takes rows from hold the given rows, in places from which every stream takes
  * the same batches: so a method's passes are exactly as large as plain ones.  General rows, which
  * stand behind a direction only and must differ from the others, are the project's own.
@@ -34,6 +35,7 @@ struct bench {
     struct hold_train_config config;
     struct hold_ctx ctx;
     int64_t steps;
+    bool full;
 };
 
 struct cost {
@@ -109,7 +111,7 @@ static int measure(struct bench *b, const struct hold_method *method, bool rows,
                                     .target_modules = in.config.lora_target_modules,
                                     .seed = 1};
     int64_t step = 0, life = 0;
-    int rc = hold_model_add_lora(&b->model, &lora, err);
+    int rc = b->full ? HOLD_OK : hold_model_add_lora(&b->model, &lora, err);
     if (rc == HOLD_OK && method != NULL)
         rc = hold_method_use_new(&use, method, NULL, method->name, err);
     if (rc == HOLD_OK && method != NULL)
@@ -128,7 +130,8 @@ static int measure(struct bench *b, const struct hold_method *method, bool rows,
     in.n_methods = method != NULL ? 2 : 1;
     if (rc == HOLD_OK)
         rc = hold_train(&in, &b->ctx, NULL, err);
-    hold_model_drop_lora(&b->model);
+    if (!b->full)
+        hold_model_drop_lora(&b->model);
     hold_method_use_release(&use);
     hold_method_use_release(&spare);
     return rc;
@@ -216,9 +219,9 @@ static int read_set(struct bench *b, const char *const *paths, int n, struct hol
 }
 
 static int read_sets(struct bench *b, const char *rows, struct hold_error *err) {
-    /* Two kinds, so that no one file a user may give is the same rows. */
-    static const char *const GENERAL_ROWS[] = {HOLD_SOURCE_DIR "/data/general/train.jsonl",
-                                               HOLD_SOURCE_DIR "/data/refusals/first.jsonl"};
+    /* Two kinds, so that no one file a user may give is the same rows; short in any vocabulary. */
+    static const char *const GENERAL_ROWS[] = {HOLD_SOURCE_DIR "/data/tiny/align_refusals.jsonl",
+                                               HOLD_SOURCE_DIR "/data/tiny/align_general.jsonl"};
     int rc = read_set(b, &rows, 1, &b->set[MAIN], err);
     if (rc == HOLD_OK)
         rc = read_set(b, GENERAL_ROWS, 2, &b->set[GENERAL], err);
@@ -228,19 +231,24 @@ static int read_sets(struct bench *b, const char *rows, struct hold_error *err) 
 }
 
 int main(int argc, char **argv) {
-    long steps = argc == 5 ? strtol(argv[4], NULL, 10) : 0;
+    bool full = argc == 6 && strcmp(argv[5], "full") == 0;
+    long steps = argc == 5 || full ? strtol(argv[4], NULL, 10) : 0;
     if (steps < 1 || steps > MAX_STEPS) {
-        fprintf(stderr, "usage: bench_methods MODEL ROWS.jsonl THREADS STEPS (1 to %d)\n",
+        fprintf(stderr, "usage: bench_methods MODEL ROWS.jsonl THREADS STEPS (1 to %d) [full]\n",
                 MAX_STEPS);
         return 2;
     }
     struct hold_error err = {0};
-    struct bench b = {.ctx = {.threads = (int)strtol(argv[3], NULL, 10)}, .steps = steps};
+    struct bench b = {
+        .ctx = {.threads = (int)strtol(argv[3], NULL, 10)}, .steps = steps, .full = full};
     hold_options_defaults(hold_train_options, &b.config);
     b.config.max_steps = steps + 1;
+    b.config.tuning = full ? "full" : "lora";
     int rc = hold_cpu_new(&b.device, b.ctx.threads, NULL, &err);
     if (rc == HOLD_OK)
         rc = hold_model_load(&b.model, argv[1], b.device, &b.ctx, &err);
+    if (rc == HOLD_OK && full)
+        rc = hold_model_make_full(&b.model, &err);
     if (rc == HOLD_OK)
         rc = read_sets(&b, argv[2], &err);
     if (rc == HOLD_OK)

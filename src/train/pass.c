@@ -188,23 +188,29 @@ static int run_part(struct work *w, int32_t part, struct hold_error *err) {
     return rc;
 }
 
-/* coef/2 ||theta - b||^2 and its gradient, by way of the saved vector. */
+/* coef/2 ||theta - b||^2 and its gradient, a piece that stays in the cache at a time. */
 static int add_proximal(struct work *w, const struct hold_term *term, struct hold_error *err) {
+    enum { PIECE = 1 << 17 };
     struct hold_run *run = w->run;
-    if (run->shifted)
-        return hold_fail(err, HOLD_EINTERNAL, "a proximal term inside a shift");
-    int rc = hold_run_saved(run, err);
-    if (rc < 0)
-        return rc;
     struct hold_device *d = run->model->device;
-    int64_t n = run->model->n_flat;
-    struct hold_ptr diff = run->saved;
-    d->k->copy(d, diff, run->model->flat, n * 4);
-    d->k->axpby(d, 1, n, -1.0f, run->buffers[term->buffer].data, n, 1.0f, diff, n);
-    double coef = w->scale * term->coef;
-    if (w->pass->buffer >= 0)
-        d->k->axpby(d, 1, n, (float)coef, diff, n, 1.0f, run->buffers[w->pass->buffer].data, n);
-    w->result->extra += coef * 0.5 * d->k->dot(d, n, diff, diff);
+    struct hold_ptr anchor = run->buffers[term->buffer].data, diff = run->scratch;
+    if (hold_ptr_null(diff)) {
+        int rc = d->k->alloc(d, PIECE * 4, &run->scratch, err);
+        if (rc < 0)
+            return rc;
+        diff = run->scratch;
+    }
+    double coef = w->scale * term->coef, sum = 0.0;
+    for (int64_t i = 0; i < run->model->n_flat; i += PIECE) {
+        int64_t n = run->model->n_flat - i < PIECE ? run->model->n_flat - i : PIECE;
+        d->k->copy(d, diff, hold_at_f32(run->model->flat, i), n * 4);
+        d->k->axpby(d, 1, n, -1.0f, hold_at_f32(anchor, i), n, 1.0f, diff, n);
+        if (w->pass->buffer >= 0)
+            d->k->axpby(d, 1, n, (float)coef, diff, n, 1.0f,
+                        hold_at_f32(run->buffers[w->pass->buffer].data, i), n);
+        sum += d->k->dot(d, n, diff, diff);
+    }
+    w->result->extra += coef * 0.5 * sum;
     return HOLD_OK;
 }
 

@@ -66,8 +66,9 @@ struct hold_run {
     struct hold_stream streams[HOLD_MAX_STREAMS];
     int n_buffers;
     struct hold_buffer buffers[HOLD_MAX_BUFFERS];
-    struct hold_ptr m, v;  /* moments; SGD: m is the momentum buffer */
-    struct hold_ptr saved; /* theta while it is shifted; scratch of proximal terms */
+    struct hold_ptr m, v;    /* moments; SGD: m is the momentum buffer */
+    struct hold_ptr saved;   /* theta while it is shifted */
+    struct hold_ptr scratch; /* of proximal terms, made on first use */
     bool shifted;
     enum hold_layout layout;
     int64_t step, steps;
