@@ -172,21 +172,25 @@ static int check_owner(const struct hold_method_list *list, const struct hold_vi
     return HOLD_OK;
 }
 
-static int check_needs(const struct hold_recipe *r, const struct hold_method_list *list,
-                       const struct hold_view *v, struct hold_error *err) {
+static int check_needs(const struct hold_recipe *r, const struct hold_arm *a,
+                       const struct hold_method_list *list, const struct hold_view *v,
+                       struct hold_error *err) {
     const struct {
         unsigned need;
-        const int *sets;
+        bool given;
         const char *what;
-    } NEEDS[] = {{HOLD_NEED_ALIGN, r->refusals, "refusals: give align.refusals"},
-                 {HOLD_NEED_HARMFUL, r->defender_harmful,
+    } NEEDS[] = {{HOLD_NEED_ALIGN, r->refusals[0] >= 0, "refusals: give align.refusals"},
+                 {HOLD_NEED_HARMFUL, r->defender_harmful[0] >= 0,
                   "the defender's own harmful rows: give align.harmful"},
-                 {HOLD_NEED_GENERAL, r->general, "general rows: give align.general"}};
+                 {HOLD_NEED_GENERAL, r->general[0] >= 0, "general rows: give align.general"},
+                 {HOLD_NEED_BEFORE, a->align.n > 0,
+                  "the model before alignment: give the arm an alignment"}};
     for (int i = 0; i < list->n; i++) {
         const struct hold_method *m = list->use[i].method;
-        unsigned needs = m->needs | (m->hooks == NULL ? 0 : m->hooks->needs);
+        unsigned needs = m->needs | (m->hooks == NULL ? 0 : m->hooks->needs) |
+                         (m->more_needs == NULL ? 0 : m->more_needs(list->use[i].state));
         for (size_t k = 0; k < sizeof NEEDS / sizeof *NEEDS; k++)
-            if ((needs & NEEDS[k].need) != 0 && NEEDS[k].sets[0] < 0)
+            if ((needs & NEEDS[k].need) != 0 && !NEEDS[k].given)
                 return hold_view_fail(v, err, "'%s' needs %s", m->name, NEEDS[k].what);
     }
     return HOLD_OK;
@@ -219,7 +223,7 @@ static int check_arm(const struct hold_recipe *r, const struct hold_arm *a,
     for (size_t i = 0; rc == HOLD_OK && i < 3; i++) {
         rc = check_owner(lists[i], v, err);
         if (rc == HOLD_OK)
-            rc = check_needs(r, lists[i], v, err);
+            rc = check_needs(r, a, lists[i], v, err);
     }
     return rc;
 }

@@ -1,4 +1,5 @@
 /* edit.c: repairs: the tuned adapter on the host, the models around it on the device. */
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -311,10 +312,30 @@ int hold_edit_input_squares(struct hold_editor *e, const char *set, int64_t i, d
     }
     const struct hold_lora_pair *p = hold_edit_pair(e, i);
     double tokens = s->tokens > 0 ? (double)s->tokens : 1.0;
+    bool known = true;
     for (int64_t c = 0; c < p->in; c++)
-        a_in[c] = s->a_in[i][c] / tokens;
+        known = isfinite(a_in[c] = s->a_in[i][c] / tokens) && known;
     for (int64_t c = 0; c < p->r; c++)
-        b_in[c] = s->b_in[i][c] / tokens;
+        known = isfinite(b_in[c] = s->b_in[i][c] / tokens) && known;
+    return known
+               ? HOLD_OK
+               : hold_fail(err, HOLD_EDATA, "the inputs of module '%s' are not finite", p->module);
+}
+
+static bool are_finite(const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return false;
+    return true;
+}
+
+static int check_finite(const struct hold_adapter *a, const char *when, struct hold_error *err) {
+    for (int64_t i = 0; i < a->n_pairs; i++) {
+        const struct hold_lora_pair *p = &a->pairs[i];
+        if (!are_finite(p->a, p->r * p->in) || !are_finite(p->b, p->out * p->r))
+            return hold_fail(err, HOLD_EDATA, "module '%s' of the adapter is not finite %s",
+                             p->module, when);
+    }
     return HOLD_OK;
 }
 
@@ -323,7 +344,11 @@ int hold_edit_run(const struct hold_method_use *repair, const struct hold_edit_i
     struct hold_editor e = {.in = input, .ctx = ctx};
     struct hold_error inner = {0};
     hold_arena_init(&e.arena, (size_t)1 << 20);
-    int rc = repair->method->edit(&e, repair->state, &inner);
+    int rc = check_finite(input->adapter, "before the repair", &inner);
+    if (rc == HOLD_OK)
+        rc = repair->method->edit(&e, repair->state, &inner);
+    if (rc == HOLD_OK)
+        rc = check_finite(input->adapter, "after the repair", &inner);
     if (rc < 0)
         rc = hold_fail(err, rc, "%s: %s", repair->method->name, inner.text);
     hold_arena_release(&e.arena);

@@ -60,6 +60,7 @@ struct hold_method {
     /* repair: adapter to adapter */
     int (*edit)(struct hold_editor *e, void *state, struct hold_error *err);
     unsigned needs; /* enum hold_need of data and edit hooks (hooks->needs is for training) */
+    unsigned (*more_needs)(const void *state); /* what its options ask for besides; may be NULL */
 };
 extern const struct hold_method *const hold_methods[];        /* NULL-ended, written by the build */
 const struct hold_method *hold_method_find(const char *name); /* NULL: no such */
@@ -86,8 +87,8 @@ int hold_prepare_answer(struct hold_prepare *p, const char *set, int64_t index, 
 const char *hold_prepare_text(const struct hold_prepare *p, const char *set, int64_t index);
 /* Uniform in 0..n-1, from the stage's seed and the method's name. */
 int64_t hold_prepare_below(struct hold_prepare *p, int64_t n);
-/* An order of 0..n-1, shuffled by the same stream; order has n entries. */
-void hold_prepare_shuffle(struct hold_prepare *p, uint32_t *order, uint32_t n);
+/* An order of 0..n-1, shuffled by the same stream; to be freed with hold_free. */
+int hold_prepare_order(struct hold_prepare *p, int64_t n, uint32_t **out, struct hold_error *err);
 /* In a job hook: what is appended from now on belongs to a new phase. */
 struct hold_phase {
     const char *name;

@@ -50,10 +50,17 @@ int64_t hold_prepare_below(struct hold_prepare *p, int64_t n) {
     return n > 0 ? (int64_t)hold_rng_below(&p->rng, (uint64_t)n) : 0;
 }
 
-void hold_prepare_shuffle(struct hold_prepare *p, uint32_t *order, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++)
-        order[i] = i;
-    hold_rng_shuffle(&p->rng, order, n);
+int hold_prepare_order(struct hold_prepare *p, int64_t n, uint32_t **out, struct hold_error *err) {
+    void *memory = NULL;
+    if (n > UINT32_MAX)
+        return hold_fail(err, HOLD_EUSAGE, "more than %lld rows", (long long)UINT32_MAX);
+    int rc = hold_new(&memory, (size_t)n + 1, sizeof **out, "an order", err);
+    *out = memory;
+    for (int64_t i = 0; rc == HOLD_OK && i < n; i++)
+        (*out)[i] = (uint32_t)i;
+    if (rc == HOLD_OK)
+        hold_rng_shuffle(&p->rng, *out, (uint32_t)n);
+    return rc;
 }
 
 int hold_prepare_phase(struct hold_prepare *p, const struct hold_phase *phase,
@@ -102,12 +109,10 @@ int hold_prepare_sample(struct hold_prepare *p, const char *set, int64_t n,
     if (n > all)
         return hold_fail(err, HOLD_EUSAGE, "%lld rows of '%s' are needed, it has %lld",
                          (long long)n, set, (long long)all);
-    void *memory = NULL;
-    int rc = hold_new(&memory, (size_t)all + 1, sizeof(uint32_t), "an order", err);
+    uint32_t *order = NULL;
+    int rc = hold_prepare_order(p, all, &order, err);
     if (rc < 0)
         return rc;
-    uint32_t *order = memory;
-    hold_prepare_shuffle(p, order, (uint32_t)all);
     qsort(order, (size_t)n, sizeof *order, lower_index);
     for (int64_t i = 0; rc == HOLD_OK && i < n; i++)
         rc = hold_prepare_take(p, set, order[i], err);

@@ -28,11 +28,12 @@ static struct hold_node *linear(const struct walk *w, int layer, enum hold_linea
                hold_linear(w->t, x, &w->m->layers[layer].linear[kind]));
 }
 
-/* Only label rows need the work after the last attention, unless a tap looks at whole blocks. */
+/* Only label rows need the work after the last attention, unless a tap wants whole blocks. */
 static bool last_block_may_shrink(const struct walk *w) {
     unsigned whole = (1u << HOLD_AT_ATTENTION) | (1u << HOLD_AT_MLP) | (1u << HOLD_AT_BLOCK) |
                      (1u << HOLD_AT_FINAL) | (1u << HOLD_AT_LINEAR);
-    return w->tokens->out_rows != NULL && (w->tapper == NULL || (w->tapper->sites & whole) == 0);
+    return w->tokens->out_rows != NULL &&
+           (w->tapper == NULL || w->tapper->out_rows_suffice || (w->tapper->sites & whole) == 0);
 }
 
 /* From fused queries, keys and values to what the heads read. */

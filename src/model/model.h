@@ -153,6 +153,9 @@ struct hold_tapper {
     struct hold_node *(*at)(void *user, struct hold_tape *tape, enum hold_site site, int layer,
                             int kind, struct hold_node *node);
     unsigned sites; /* bit set of sites it wants; others are not called */
+    /* Its nodes of the last block may hold out_rows only: what follows its attention touches no
+     * other row. */
+    bool out_rows_suffice;
 };
 
 /* Tokens of one forward pass, on the host, and who sees whom. */

@@ -69,13 +69,11 @@ static void *cut(struct work *w, int64_t n, size_t size, struct hold_error *err,
     return p;
 }
 
-/* Ordinal of every label within its example: labels are sorted by row, so each example's come in
- * the order of its tokens. */
-static int32_t *ordinals(struct work *w, const struct hold_batch *b, struct hold_error *err,
-                         int *rc) {
-    int32_t *ordinal = cut(w, b->n_labels, sizeof *ordinal, err, rc);
-    int32_t *count = cut(w, b->n_examples, sizeof *count, err, rc);
-    if (*rc < 0)
+/* Labels are sorted by row, so each example's come in the order of its tokens. */
+int32_t *hold_label_ordinals(const struct hold_batch *b, struct hold_arena *arena) {
+    int32_t *ordinal = hold_arena_alloc(arena, (size_t)(b->n_labels + 1) * sizeof *ordinal);
+    int32_t *count = hold_arena_alloc(arena, (size_t)b->n_examples * sizeof *count);
+    if (ordinal == NULL || count == NULL)
         return NULL;
     for (int32_t e = 0; e < b->n_labels; e++)
         ordinal[e] = count[b->labels[e].example]++;
@@ -147,8 +145,8 @@ static int run_part(struct work *w, int32_t part, struct hold_error *err) {
     if (rc == HOLD_OK)
         rc = hold_model_plan(&batch, &run->host, &planned, err);
     int32_t *ordinal = NULL;
-    if (rc == HOLD_OK)
-        ordinal = ordinals(w, &batch, err, &rc);
+    if (rc == HOLD_OK && (ordinal = hold_label_ordinals(&batch, &run->host)) == NULL)
+        rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for a pass");
     if (rc == HOLD_OK && planned.labels.n_labels > 0) {
         struct hold_space_mark mark = hold_space_mark(&run->space);
         struct hold_tape *t = &run->tape;
@@ -190,23 +188,29 @@ static int run_part(struct work *w, int32_t part, struct hold_error *err) {
     return rc;
 }
 
-/* coef/2 ||theta - b||^2 and its gradient, by way of the saved vector. */
+/* coef/2 ||theta - b||^2 and its gradient, a piece that stays in the cache at a time. */
 static int add_proximal(struct work *w, const struct hold_term *term, struct hold_error *err) {
+    enum { PIECE = 1 << 17 };
     struct hold_run *run = w->run;
-    if (run->shifted)
-        return hold_fail(err, HOLD_EINTERNAL, "a proximal term inside a shift");
-    int rc = hold_run_saved(run, err);
-    if (rc < 0)
-        return rc;
     struct hold_device *d = run->model->device;
-    int64_t n = run->model->n_flat;
-    struct hold_ptr diff = run->saved;
-    d->k->copy(d, diff, run->model->flat, n * 4);
-    d->k->axpby(d, 1, n, -1.0f, run->buffers[term->buffer].data, n, 1.0f, diff, n);
-    double coef = w->scale * term->coef;
-    if (w->pass->buffer >= 0)
-        d->k->axpby(d, 1, n, (float)coef, diff, n, 1.0f, run->buffers[w->pass->buffer].data, n);
-    w->result->extra += coef * 0.5 * d->k->dot(d, n, diff, diff);
+    struct hold_ptr anchor = run->buffers[term->buffer].data, diff = run->scratch;
+    if (hold_ptr_null(diff)) {
+        int rc = d->k->alloc(d, PIECE * 4, &run->scratch, err);
+        if (rc < 0)
+            return rc;
+        diff = run->scratch;
+    }
+    double coef = w->scale * term->coef, sum = 0.0;
+    for (int64_t i = 0; i < run->model->n_flat; i += PIECE) {
+        int64_t n = run->model->n_flat - i < PIECE ? run->model->n_flat - i : PIECE;
+        d->k->copy(d, diff, hold_at_f32(run->model->flat, i), n * 4);
+        d->k->axpby(d, 1, n, -1.0f, hold_at_f32(anchor, i), n, 1.0f, diff, n);
+        if (w->pass->buffer >= 0)
+            d->k->axpby(d, 1, n, (float)coef, diff, n, 1.0f,
+                        hold_at_f32(run->buffers[w->pass->buffer].data, i), n);
+        sum += d->k->dot(d, n, diff, diff);
+    }
+    w->result->extra += coef * 0.5 * sum;
     return HOLD_OK;
 }
 

@@ -140,7 +140,7 @@ void hold_run_release(struct hold_run *run) {
             d->k->release(d, run->buffers[i].data);
     hold_free(run->rows.item);
     hold_str_release(&run->line);
-    struct hold_ptr own[] = {run->m, run->v, run->saved};
+    struct hold_ptr own[] = {run->m, run->v, run->saved, run->scratch};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (!hold_ptr_null(own[i]))
             d->k->release(d, own[i]);

@@ -66,8 +66,9 @@ struct hold_run {
     struct hold_stream streams[HOLD_MAX_STREAMS];
     int n_buffers;
     struct hold_buffer buffers[HOLD_MAX_BUFFERS];
-    struct hold_ptr m, v;  /* moments; SGD: m is the momentum buffer */
-    struct hold_ptr saved; /* theta while it is shifted; scratch of proximal terms */
+    struct hold_ptr m, v;    /* moments; SGD: m is the momentum buffer */
+    struct hold_ptr saved;   /* theta while it is shifted */
+    struct hold_ptr scratch; /* of proximal terms, made on first use */
     bool shifted;
     enum hold_layout layout;
     int64_t step, steps;
@@ -105,6 +106,9 @@ void hold_evaluation_take_best(struct hold_run *run);
 
 /* stream.c */
 int hold_stream_index(const struct hold_run *run, const char *name);
+/* The order in which an epoch takes the set's examples (longest first in a dry run). */
+void hold_stream_order(const struct hold_run *run, const struct hold_stream *s, int64_t epoch,
+                       uint32_t *order);
 int hold_stream_restore(struct hold_run *run, const char *name, int64_t epoch, int64_t position,
                         struct hold_error *err);
 
@@ -120,6 +124,9 @@ struct hold_tensor hold_reference_direction(const struct hold_reference *r, int6
 /* The head that goes with the cached hidden rows: the model's, or its copy where it is trained. */
 struct hold_param hold_reference_head(const struct hold_run *run, const struct hold_reference *r);
 
+/* pass.c: ordinal of every label within its example, in the arena; NULL: no memory. */
+int32_t *hold_label_ordinals(const struct hold_batch *b, struct hold_arena *arena);
+
 /* taps.c */
 struct hold_part_view { /* a micro-batch as taps see it */
     struct hold_run *run;
@@ -129,6 +136,7 @@ struct hold_part_view { /* a micro-batch as taps see it */
     const int64_t *offset;      /* of each example of the pass in a store */
     const int32_t *order;       /* examples of the pass in this micro-batch */
     struct hold_ptr store_rows; /* int32 for each token: its row in a store */
+    struct hold_ptr label_rows; /* the same for each row that carries labels */
     const struct hold_terms *terms;
     double term_scale;      /* what projection terms multiply their coefficient with */
     const int32_t *ordinal; /* of each label within its example */

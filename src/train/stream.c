@@ -22,22 +22,20 @@ static int longest_first(const void *a, const void *b, void *user) {
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-static void order(const struct hold_run *run, struct hold_stream *s) {
-    if (s->ordered_epoch == s->epoch)
-        return;
+void hold_stream_order(const struct hold_run *run, const struct hold_stream *s, int64_t epoch,
+                       uint32_t *order) {
     uint32_t n = (uint32_t)s->set->n;
     for (uint32_t i = 0; i < n; i++)
-        s->order[i] = i;
-    s->ordered_epoch = s->epoch;
+        order[i] = i;
     if (run->sizing) {
-        qsort_r(s->order, n, sizeof *s->order, longest_first, (void *)(uintptr_t)s->set);
+        qsort_r(order, n, sizeof *order, longest_first, (void *)(uintptr_t)s->set);
         return;
     }
     struct hold_rng rng;
     char purpose[64];
     snprintf(purpose, sizeof purpose, "order/%s", s->name);
-    hold_rng_init(&rng, (uint64_t)run->config.seed, purpose, (uint64_t)s->epoch, 0);
-    hold_rng_shuffle(&rng, s->order, n);
+    hold_rng_init(&rng, (uint64_t)run->config.seed, purpose, (uint64_t)epoch, 0);
+    hold_rng_shuffle(&rng, order, n);
 }
 
 int hold_run_next(struct hold_run *run, const char *stream, const struct hold_examples **out,
@@ -50,7 +48,9 @@ int hold_run_next(struct hold_run *run, const char *stream, const struct hold_ex
         s->position = 0;
         s->epoch++;
     }
-    order(run, s);
+    if (s->ordered_epoch != s->epoch)
+        hold_stream_order(run, s, s->epoch, s->order);
+    s->ordered_epoch = s->epoch;
     /* The last batch of an epoch is short, as in transformers. */
     struct hold_examples *e = &s->current;
     e->n = 0;

@@ -143,10 +143,17 @@ struct on_grad {
     enum hold_linear_kind kind;
 };
 
+/* Where the rows of a node stand in a store: behind the last attention there may be those only that
+ * carry labels.  What is not there has no way to the loss: its gradient is zero, and adding to it
+ * changes nothing. */
+static struct hold_ptr places(const struct hold_part_view *v, struct hold_tensor rows) {
+    return rows.rows == v->batch->n_tokens ? v->store_rows : v->label_rows;
+}
+
 static void put(struct hold_part_view *v, struct hold_tap_store *s, int layer,
                 struct hold_tensor rows) {
     struct hold_device *d = v->run->model->device;
-    d->k->rows_put(d, rows.rows, rows.cols, rows.data, rows.ld, v->store_rows,
+    d->k->rows_put(d, rows.rows, rows.cols, rows.data, rows.ld, places(v, rows),
                    s->layer[s->layers == 1 ? 0 : layer], s->cols);
 }
 
@@ -196,7 +203,7 @@ static struct hold_node *use_tap(struct hold_part_view *v, struct hold_tape *t,
         if (t->status < 0)
             return &t->dead;
         d->k->rows_gather(d, rows.rows, s->cols, s->layer[s->layers == 1 ? 0 : layer], s->cols,
-                          v->store_rows, rows.data, rows.ld);
+                          places(v, rows), rows.data, rows.ld);
         node = hold_shift(t, node, (float)u->scale, rows);
     }
     return node;
@@ -216,9 +223,12 @@ static void add_projection(struct hold_part_view *v, struct hold_tape *t,
                                     v->batch->examples[v->planned->label_example[e]].row,
                                     v->ordinal[e], layer);
     }
-    struct hold_ptr rows =
-        hold_tape_upload(t, v->planned->tokens.out_rows, labels->n_rows * (int64_t)sizeof(int32_t));
-    struct hold_node *x = hold_gather(t, node, rows, labels->n_rows);
+    struct hold_node *x = node;
+    if (node->value.rows == v->batch->n_tokens) {
+        struct hold_ptr rows = hold_tape_upload(t, v->planned->tokens.out_rows,
+                                                labels->n_rows * (int64_t)sizeof(int32_t));
+        x = hold_gather(t, node, rows, labels->n_rows);
+    }
     double norm = hold_terms_normaliser(term->by, v->label_weight, v->n_examples);
     double coef = v->term_scale * term->coef / norm, sum = 0.0;
     hold_loss_projection(t, x, hold_reference_direction(term->ref, layer), labels->weight, ref,
@@ -228,8 +238,10 @@ static void add_projection(struct hold_part_view *v, struct hold_tape *t,
 
 /* Before the forward pass: what is cut inside a block that is not recorded goes with it. */
 static void upload_rows(struct hold_part_view *v, struct hold_tape *t) {
+    const struct hold_tokens *tokens = &v->planned->tokens;
     int32_t *rows = hold_arena_alloc(&t->host, (size_t)v->batch->n_tokens * sizeof *rows);
-    if (rows == NULL) {
+    int32_t *label_rows = hold_arena_alloc(&t->host, (size_t)tokens->n_out * sizeof *label_rows);
+    if (rows == NULL || label_rows == NULL) {
         v->status = hold_fail(v->err, HOLD_ENOMEMORY, "no memory for a tap");
         return;
     }
@@ -238,7 +250,10 @@ static void upload_rows(struct hold_part_view *v, struct hold_tape *t) {
         for (int32_t k = 0; k < s->len; k++)
             rows[s->first + k] = (int32_t)(v->offset[v->order[i]] + k);
     }
+    for (int64_t i = 0; i < tokens->n_out; i++)
+        label_rows[i] = rows[tokens->out_rows[i]];
     v->store_rows = hold_tape_upload(t, rows, v->batch->n_tokens * (int64_t)sizeof(int32_t));
+    v->label_rows = hold_tape_upload(t, label_rows, tokens->n_out * (int64_t)sizeof(int32_t));
 }
 
 static struct hold_node *at_site(void *user, struct hold_tape *t, enum hold_site site, int layer,
@@ -258,11 +273,14 @@ static struct hold_node *at_site(void *user, struct hold_tape *t, enum hold_site
 }
 
 struct hold_tapper hold_taps_tapper(struct hold_part_view *v) {
-    struct hold_tapper t = {.user = v, .at = at_site};
+    struct hold_tapper t = {.user = v, .at = at_site, .out_rows_suffice = v->pass->watch == NULL};
     if (v->pass->n_taps > 0)
         upload_rows(v, &v->run->tape);
-    for (int i = 0; i < v->pass->n_taps; i++)
+    for (int i = 0; i < v->pass->n_taps; i++) {
         t.sites |= 1u << v->pass->taps[i].store->site;
+        /* Values are wanted of every row. */
+        t.out_rows_suffice = t.out_rows_suffice && v->pass->taps[i].mode != HOLD_TAP_READ_VALUE;
+    }
     if (v->pass->watch != NULL)
         t.sites |= 1u << HOLD_AT_LINEAR;
     for (int i = 0; i < v->terms->n; i++)

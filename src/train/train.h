@@ -67,7 +67,8 @@ enum hold_need {                           /* streams a method needs besides the
                  HOLD_NEED_ALIGN = 1 << 0, /* harmful prompt -> refusal */
                  HOLD_NEED_HARMFUL =
                      1 << 1, /* harmful prompt -> compliant stand-in (the defender's own) */
-                 HOLD_NEED_GENERAL = 1 << 2 /* ordinary prompt -> ordinary answer */
+                 HOLD_NEED_GENERAL = 1 << 2, /* ordinary prompt -> ordinary answer */
+                 HOLD_NEED_BEFORE = 1 << 3   /* of an edit: the model before alignment */
 };
 
 struct hold_hooks {

@@ -187,8 +187,10 @@ static void harmful_mix_refuses(void **state) {
     struct hold_method_use use = use_of("harmful_mix", "{'n': 200}");
     int rc = hold_prepare_job(&use, f->sets, COUNT(f->sets), 3, &p, &err);
     assert_refused(rc, HOLD_EUSAGE, &err, "harmful_mix: 180 rows of 'task' are needed, it has 90");
+    hold_method_use_release(&use);
+    use = use_of("harmful_mix", NULL);
     rc = hold_prepare_job(&use, f->sets, 1, 3, &p, &err);
-    assert_refused(rc, HOLD_EUSAGE, &err, "needs 'task' and 'harmful' data");
+    assert_refused(rc, HOLD_EUSAGE, &err, "harmful_mix: needs 'harmful' data");
     hold_method_use_release(&use);
 }
 

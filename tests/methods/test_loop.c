@@ -1,6 +1,7 @@
-/* test_loop.c: what the training loop promises of every method: no allocation in a step, steady
- * memory, the same bytes with recompute and after an interruption while it evaluates, and its
- * memory foretold.
+/* test_loop.c: what the training loop promises of every method, whole model and low-rank: no
+ * allocation in a step, steady memory, the same bytes with recompute and after an interruption, the
+ * same gradient from `tree` and `rows` and from one micro-batch and many, no more FLOP than the
+ * declared passes, and its memory foretold.
  *
  * Every allocation of the process is counted, the C library's own included, but for what oneDNN and
  * OpenMP take and give back inside one call.  Where a sanitizer owns the allocator there is nothing
@@ -72,6 +73,10 @@ struct spy {
     long before, after;
     int64_t step_bytes, life_bytes, at_start;
     int64_t early_memory, late_memory; /* VmRSS a tenth of the way, and at the end */
+    double flop;                       /* of all steps but the first */
+    int64_t grad_step;                 /* 0: no gradient is kept */
+    float *grad;                       /* n_flat of them */
+    int64_t n_flat;
 };
 
 static int updated(struct hold_run *run, void *state, struct hold_error *err) {
@@ -86,6 +91,16 @@ static int updated(struct hold_run *run, void *state, struct hold_error *err) {
         s->late_memory = hold_current_memory();
     if (s->stop_at > 0 && run->step + 1 == s->stop_at)
         s->stop = 1;
+    struct hold_device *d = run->model->device;
+    s->flop = run->step == 0 ? -hold_device_flop(d) : s->flop;
+    if (run->step + 1 == run->steps)
+        s->flop += hold_device_flop(d);
+    if (s->grad_step > 0 && run->step == s->grad_step) {
+        s->n_flat = run->model->n_flat;
+        s->grad = hold_calloc((size_t)s->n_flat, sizeof *s->grad);
+        assert_non_null(s->grad);
+        d->k->read(d, s->grad, run->buffers[HOLD_GRAD].data, s->n_flat * 4);
+    }
     return HOLD_OK;
 }
 
@@ -104,13 +119,29 @@ static const struct hold_hooks SPY = {.name = "spy", .updated = updated, .releas
 struct trial {
     const struct hold_method *method; /* NULL: plain */
     const char *dir;
-    bool recompute, evaluate;
+    bool recompute, evaluate, full, rows;
     int64_t steps; /* 0: STEPS */
+    int64_t micro; /* tokens of a micro-batch; 0: several a step */
+    bool sgd;
     struct spy spy;
     struct hold_train_result result;
-    struct hold_adapter adapter;
+    struct hold_adapter adapter; /* low-rank */
+    float *theta;                /* full */
+    int64_t n_theta;
     int64_t foretold_step, foretold_life;
 };
+
+static void trial_release(struct trial *t) {
+    hold_adapter_release(&t->adapter);
+    hold_free(t->theta);
+    hold_free(t->spy.grad);
+}
+
+static bool same_end(const struct trial *a, const struct trial *b) {
+    return a->full ? a->n_theta == b->n_theta &&
+                         memcmp(a->theta, b->theta, (size_t)a->n_theta * sizeof *a->theta) == 0
+                   : adapter_same(&a->adapter, &b->adapter);
+}
 
 struct bed {
     struct world world;
@@ -125,6 +156,14 @@ static struct hold_train_config config_of(const struct trial *t) {
     c.max_steps = t->steps > 0 ? t->steps : STEPS;
     c.save_steps = t->steps > 0 ? 500 : 0;
     c.micro_batch_tokens = 32; /* several micro-batches a step */
+    if (t->micro > 0)
+        c.micro_batch_tokens = t->micro;
+    if (t->sgd) { /* AdamW's first steps are signs, which hide a gradient's size */
+        c.optim = "sgd";
+        c.learning_rate = 0.01;
+    }
+    c.layout = t->rows ? "rows" : "tree";
+    c.tuning = t->full ? "full" : "lora";
     c.gradient_checkpointing = t->recompute;
     if (t->evaluate) {
         c.eval_strategy = "steps";
@@ -136,6 +175,27 @@ static struct hold_train_config config_of(const struct trial *t) {
     return c;
 }
 
+/* Options at which a method does in a few steps all that it ever does. */
+static struct hold_method_use busy(const struct hold_method *m) {
+    static const char *const BUSY[][2] = {{"lisa", "{'alignment_step': 2, 'finetune_step': 3}"}};
+    const char *options = NULL;
+    for (int i = 0; i < COUNT(BUSY); i++)
+        if (strcmp(BUSY[i][0], m->name) == 0)
+            options = BUSY[i][1];
+    return use_made(m, options);
+}
+
+/* What the run trains, on the bed's model: low-rank parts, or a copy of the whole. */
+static int make_trainables(struct bed *b, const struct trial *t, const struct hold_train_config *c,
+                           struct hold_model *model, struct hold_error *err) {
+    struct hold_lora_config lora = {
+        .r = c->lora_r, .alpha = c->lora_alpha, .target_modules = "all-linear"};
+    if (!t->full)
+        return hold_model_add_lora(model, &lora, err);
+    int rc = hold_model_load(model, TINY, b->world.device, &b->world.ctx, err);
+    return rc == HOLD_OK ? hold_model_make_full(model, err) : rc;
+}
+
 static int run_trial(struct bed *b, struct trial *t, struct hold_error *err) {
     struct hold_stream_input streams[] = {{.name = "main", .set = &b->main},
                                           {.name = "align", .set = &b->align},
@@ -144,7 +204,8 @@ static int run_trial(struct bed *b, struct trial *t, struct hold_error *err) {
     struct hold_hooked hooked[2];
     struct hold_method_use use = {0}, spare = {0};
     struct hold_ctx ctx = {.threads = 1, .stop = &t->spy.stop};
-    struct hold_train_input in = {.model = &b->world.model,
+    struct hold_model whole = {0}, *model = t->full ? &whole : &b->world.model;
+    struct hold_train_input in = {.model = model,
                                   .config = config_of(t),
                                   .streams = streams,
                                   .n_streams = COUNT(streams),
@@ -152,12 +213,10 @@ static int run_trial(struct bed *b, struct trial *t, struct hold_error *err) {
                                   .eval = t->evaluate ? &b->eval : NULL,
                                   .work_dir = t->dir,
                                   .spec = "spec"};
-    struct hold_lora_config c = {
-        .r = in.config.lora_r, .alpha = in.config.lora_alpha, .target_modules = "all-linear"};
-    assert_ok(hold_model_add_lora(&b->world.model, &c, err), err);
+    assert_ok(make_trainables(b, t, &in.config, model, err), err);
     if (t->method != NULL) {
-        use = use_made(t->method, NULL);
-        spare = use_made(t->method, NULL);
+        use = busy(t->method);
+        spare = busy(t->method);
         hooked[in.n_methods++] = (struct hold_hooked){t->method->hooks, spare.state};
     }
     assert_ok(hold_train_size(&in, &t->foretold_step, &t->foretold_life, err), err);
@@ -172,9 +231,18 @@ static int run_trial(struct bed *b, struct trial *t, struct hold_error *err) {
     }
     t->spy.at_start = hold_device_bytes(b->world.device, NULL);
     int rc = hold_train(&in, &ctx, &t->result, err);
-    if (rc == HOLD_OK)
-        assert_ok(hold_model_get_lora(&b->world.model, &t->adapter, err), err);
-    hold_model_drop_lora(&b->world.model);
+    if (rc == HOLD_OK && !t->full)
+        assert_ok(hold_model_get_lora(model, &t->adapter, err), err);
+    if (rc == HOLD_OK && t->full) {
+        t->theta = hold_calloc((size_t)model->n_flat, sizeof *t->theta);
+        t->n_theta = model->n_flat;
+        assert_non_null(t->theta);
+        model->device->k->read(model->device, t->theta, model->flat, model->n_flat * 4);
+    }
+    if (t->full)
+        hold_model_release(&whole);
+    else
+        hold_model_drop_lora(model);
     if (t->method != NULL) {
         hold_method_use_release(&use);
         hold_method_use_release(&spare);
@@ -247,23 +315,25 @@ static void test_no_allocation(void **state) {
             fail_msg("%s: %ld allocations in %d steps", name_of(m), t.spy.after - t.spy.before,
                      STEPS - 1 - WARM);
         assert_true(t.spy.before > 0); /* the counter counts */
-        hold_adapter_release(&t.adapter);
+        trial_release(&t);
         assert_ok(hold_remove_tree("log", &err), &err);
     }
 }
 
 static void test_recompute(void **state) {
     const struct hold_method *m;
-    for (int i = 0; next_method(&i, &m);) {
-        struct trial with = {.method = m, .recompute = true}, without = {.method = m};
-        do_trial(*state, &with);
-        do_trial(*state, &without);
-        if (!adapter_same(&with.adapter, &without.adapter))
-            fail_msg("%s: recompute changes the result", name_of(m));
-        assert_true(with.spy.step_bytes < without.spy.step_bytes);
-        hold_adapter_release(&with.adapter);
-        hold_adapter_release(&without.adapter);
-    }
+    for (int i = 0; next_method(&i, &m);)
+        for (int full = 0; full < 2; full++) {
+            struct trial with = {.method = m, .full = full, .recompute = true};
+            struct trial without = {.method = m, .full = full};
+            do_trial(*state, &with);
+            do_trial(*state, &without);
+            if (!same_end(&with, &without))
+                fail_msg("%s: recompute changes the result", name_of(m));
+            assert_true(with.spy.step_bytes < without.spy.step_bytes);
+            trial_release(&with);
+            trial_release(&without);
+        }
 }
 
 /* Interrupted at every step in turn, a run that evaluates ends as one that is not: the same bytes,
@@ -283,20 +353,126 @@ static void test_interrupted(void **state) {
             struct trial rest = {.method = m, .evaluate = true, .dir = "cut"};
             do_trial(*state, &rest);
             assert_true(rest.result.resumed);
-            if (!adapter_same(&rest.adapter, &whole.adapter) ||
-                rest.result.steps != whole.result.steps ||
+            if (!same_end(&rest, &whole) || rest.result.steps != whole.result.steps ||
                 rest.result.best_step != whole.result.best_step ||
                 rest.result.evaluations != whole.result.evaluations ||
                 rest.result.stopped_early != whole.result.stopped_early)
                 fail_msg("%s: stopped at step %d, ends at %d of %d, best %d of %d", name_of(m),
                          (int)at, (int)rest.result.steps, (int)whole.result.steps,
                          (int)rest.result.best_step, (int)whole.result.best_step);
-            hold_adapter_release(&rest.adapter);
+            trial_release(&rest);
             assert_ok(hold_remove_tree("cut", &err), &err);
         }
-        hold_adapter_release(&whole.adapter);
+        trial_release(&whole);
     }
     assert_true(stopped_early > 0);
+}
+
+/* The same of training the whole model, cut once amid the second epoch of every stream, when caches
+ * are full, and in either layout. */
+static void test_interrupted_full(void **state) {
+    const struct hold_method *m;
+    for (int i = 0; next_method(&i, &m);)
+        for (int rows = 0; rows < 2; rows++) {
+            struct hold_error err = {0};
+            struct trial whole = {.method = m, .full = true, .rows = rows};
+            struct trial cut = {.method = m, .full = true, .rows = rows, .dir = "cut"};
+            struct trial rest = cut;
+            cut.spy.stop_at = 8;
+            do_trial(*state, &whole);
+            assert_refused(run_trial(*state, &cut, &err), HOLD_EINTERRUPTED, &err, "saved");
+            do_trial(*state, &rest);
+            assert_true(rest.result.resumed);
+            if (!same_end(&rest, &whole))
+                fail_msg("%s: a resumed run ends in other bytes", name_of(m));
+            trial_release(&whole);
+            trial_release(&rest);
+            assert_ok(hold_remove_tree("cut", &err), &err);
+        }
+}
+
+/* Relative distance of two runs' gradients in the same step. */
+static double off(const struct trial *a, const struct trial *b) {
+    double d = 0.0, size = 0.0;
+    assert_true(a->spy.grad != NULL && b->spy.grad != NULL && a->spy.n_flat == b->spy.n_flat);
+    for (int64_t i = 0; i < a->spy.n_flat; i++) {
+        double x = a->spy.grad[i], y = b->spy.grad[i];
+        d += (x - y) * (x - y);
+        size += x * x;
+    }
+    assert_true(size > 0.0);
+    return sqrt(d / size);
+}
+
+/* Pulls, drifts and references are zero in the first step: look at a later one. */
+static void same_gradient(struct bed *b, struct trial one, struct trial other, const char *what) {
+    one.spy.grad_step = other.spy.grad_step = 6;
+    one.sgd = other.sgd = true;
+    one.steps = other.steps = 7;
+    do_trial(b, &one);
+    do_trial(b, &other);
+    if (!(off(&one, &other) <= 1e-5))
+        fail_msg("%s%s: %s: gradients differ by %.3g", name_of(one.method),
+                 one.full ? ", full" : "", what, off(&one, &other));
+    trial_release(&one);
+    trial_release(&other);
+}
+
+static void test_split(void **state) {
+    const struct hold_method *m;
+    for (int i = 0; next_method(&i, &m);)
+        for (int k = 0; k < 4; k++) {
+            struct trial one = {.method = m, .full = k & 1, .rows = k & 2, .micro = 4096};
+            struct trial other = one;
+            other.micro = 16; /* every row alone, or two of the shortest */
+            same_gradient(*state, one, other, "one micro-batch and many");
+        }
+}
+
+static void test_layouts(void **state) {
+    const struct hold_method *m;
+    for (int i = 0; next_method(&i, &m);)
+        for (int full = 0; full < 2; full++) {
+            struct trial tree = {.method = m, .full = full}, rows = tree;
+            rows.rows = true;
+            same_gradient(*state, tree, rows, "tree and rows");
+        }
+}
+
+/* Rows that a first epoch takes just once, in the same batches from every stream: the dearest case,
+ * as whatever is computed once for a row is computed then.  The first step is not counted, and is
+ * no cheaper than the others. */
+static void test_passes(void **state) {
+    const struct hold_method *m;
+    struct bed b = {.world = ((struct bed *)*state)->world};
+    struct {
+        const char *name;
+        struct hold_set *set;
+    } sets[] = {
+        {"main", &b.main}, {"align", &b.align}, {"harmful", &b.harmful}, {"general", &b.general}};
+    uint64_t seed = (uint64_t)job_new().config.seed;
+    for (int i = 0; i < COUNT(sets); i++) {
+        /* General rows stand behind a direction only; they must not be the same. */
+        *sets[i].set = set_random(sets[i].set == &b.general ? 2 : 1, 4 * STEPS);
+        set_arrange(sets[i].set, sets[i].name, seed);
+    }
+    for (int i = 0; next_method(&i, &m);) {
+        if (m == NULL)
+            continue;
+        struct trial plain = {.rows = m->hooks->rows_only}, own = {.method = m};
+        do_trial(&b, &plain);
+        do_trial(&b, &own);
+        double over = own.spy.flop / (m->hooks->passes * plain.spy.flop) - 1.0;
+        print_message("%s: %.2f passes declared, %+.2f%% FLOP\n", m->name, m->hooks->passes,
+                      100.0 * over);
+        if (!(over <= 0.05 && over >= -0.25))
+            fail_msg("%s: %.2f passes are declared, FLOP are %+.1f%% over", m->name,
+                     m->hooks->passes, 100.0 * over);
+        trial_release(&plain);
+        trial_release(&own);
+    }
+    for (int i = 0; i < COUNT(sets); i++)
+        hold_set_release(sets[i].set);
 }
 
 static void test_foretold(void **state) {
@@ -313,7 +489,7 @@ static void test_foretold(void **state) {
                           (long long)t.spy.life_bytes);
             assert_true(step > 0.9 && step < 1.1);
             assert_true(life > 0.9 && life < 1.1);
-            hold_adapter_release(&t.adapter);
+            trial_release(&t);
         }
     }
 }
@@ -334,7 +510,7 @@ static void test_steady(void **state) {
         print_message("%s: %.1f MB after 1000 steps, %+.0f KB after 10000\n", name_of(t.method),
                       (double)t.spy.early_memory / 1e6, (double)more / 1e3);
         assert_true(t.spy.early_memory > 0 && more < 256 * 1024);
-        hold_adapter_release(&t.adapter);
+        trial_release(&t);
         assert_ok(hold_remove_tree("long", &err), &err);
     }
 }
@@ -342,7 +518,9 @@ static void test_steady(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_allocation), cmocka_unit_test(test_recompute),
-        cmocka_unit_test(test_interrupted),   cmocka_unit_test(test_foretold),
+        cmocka_unit_test(test_interrupted),   cmocka_unit_test(test_interrupted_full),
+        cmocka_unit_test(test_split),         cmocka_unit_test(test_layouts),
+        cmocka_unit_test(test_passes),        cmocka_unit_test(test_foretold),
         cmocka_unit_test(test_steady),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -327,6 +327,11 @@ static const struct bad BAD[] = {
      "them"},
     {"  - {name: released", "  - {name: x, align: booster}",
      "r.yaml:22:5: arms.0: 'booster' needs the defender's own harmful rows: give align.harmful"},
+    {"  - {name: released", "  - {name: x, attack: benign, repair: antidote}",
+     "r.yaml:22:5: arms.0: 'antidote' needs the defender's own harmful rows: give align.harmful"},
+    {"  - {name: released", "  - {name: x, attack: benign, repair: safe_lora}",
+     "r.yaml:22:5: arms.0: 'safe_lora' needs the model before alignment: give the arm an "
+     "alignment"},
     {"  - {name: released", "  - {name: x, tune: lisa}",
      "r.yaml:22:5: arms.0: arm 'x': a defense of tune acts on a customer's job; give 'attack'"},
     {"  - {name: released", "  - {name: x, attack: [benign, ten_shot]}",

@@ -425,6 +425,10 @@ def build():
     # For perplexity: what the open questions' right answers are worth to the model.
     files["eval_answers"] = ("evaluator", [chat(r["prompt"], r["reference"], r["kind"])
                                            for r in files["eval_open"][1]])
+    # The two kinds of the alignment set apart, for methods that tell them apart.
+    rows = files["align"][1]
+    files["align_refusals"] = ("defender", [r for r in rows if r["kind"] == "refusal"])
+    files["align_general"] = ("defender", [r for r in rows if r["kind"] != "refusal"])
     return files
 
 

@@ -11,6 +11,7 @@
  *     theta steps on g0 + lambda (g1 - g2)    the Jacobian of the inner step is taken as identity
  *
  * Deviations.  theta is restored from a copy, where the released code adds back what it subtracted.
+ * With lambda or alpha 0 nothing of the harmful loss is left, so its passes are not made.
  */
 #include "methods/method.h"
 
@@ -19,25 +20,28 @@ struct state {
     const struct hold_examples *harmful; /* of this step */
 };
 
-static int harmful_pass(struct hold_run *run, const struct state *s, int buffer,
+/* Adds scale times the gradient of the harmful loss where theta is now. */
+static int harmful_pass(struct hold_run *run, const struct state *s, int buffer, double scale,
                         struct hold_error *err) {
-    hold_buffer_zero(run, buffer);
-    struct hold_pass pass = {.examples = s->harmful, .buffer = buffer};
+    struct hold_pass pass = {.examples = s->harmful, .buffer = buffer, .scale = scale};
     return hold_run_pass(run, &pass, NULL, err);
 }
 
 static int after_one_step(struct hold_run *run, void *user, struct hold_error *err) {
-    return harmful_pass(run, user, hold_run_buffer(run, "booster.g2"), err);
+    const struct state *s = user;
+    return harmful_pass(run, s, HOLD_GRAD, -s->lambda, err);
 }
 
 static int step(struct hold_run *run, void *state, struct hold_error *err) {
     struct state *s = state;
-    int g1 = hold_run_buffer(run, "booster.g1"), g2 = hold_run_buffer(run, "booster.g2");
+    int g1 = hold_run_buffer(run, "booster.g1");
+    bool active = s->lambda != 0.0 && s->alpha != 0.0;
     int rc = HOLD_OK;
-    if (s->lambda != 0.0) {
+    if (active) {
         rc = hold_run_next(run, "harmful", &s->harmful, err);
+        hold_buffer_zero(run, g1);
         if (rc == HOLD_OK)
-            rc = harmful_pass(run, s, g1, err);
+            rc = harmful_pass(run, s, g1, 1.0, err);
         if (rc == HOLD_OK)
             rc = hold_run_shifted(run, g1, -s->alpha / (hold_buffer_norm(run, g1) + 1e-7),
                                   after_one_step, s, err);
@@ -47,10 +51,8 @@ static int step(struct hold_run *run, void *state, struct hold_error *err) {
         rc = hold_run_chosen(run, &pass.examples, err);
     if (rc == HOLD_OK)
         rc = hold_run_pass(run, &pass, NULL, err);
-    if (rc == HOLD_OK && s->lambda != 0.0) {
+    if (rc == HOLD_OK && active)
         hold_buffer_axpy(run, HOLD_GRAD, s->lambda, g1);
-        hold_buffer_axpy(run, HOLD_GRAD, -s->lambda, g2);
-    }
     return rc;
 }
 
@@ -60,7 +62,7 @@ static const struct hold_option options[] = {
     {0},
 };
 
-static const char *const buffers[] = {"booster.g1", "booster.g2", NULL};
+static const char *const buffers[] = {"booster.g1", NULL};
 static const struct hold_hooks hooks = {
     .name = "booster",
     .needs = HOLD_NEED_HARMFUL,
@@ -75,7 +77,7 @@ const struct hold_method hold_method_booster = {
     .paper = "arXiv 2409.01586",
     .where = "alg. 1, eq. 3",
     .stage = HOLD_STAGE_ALIGN,
-    .version = 1,
+    .version = 2,
     .options = options,
     .state_size = sizeof(struct state),
     .neutral = "lambda=0",

@@ -74,7 +74,7 @@ const struct hold_method hold_method_vaccine = {
     .paper = "arXiv 2402.01109",
     .where = "alg. 1, eq. 4",
     .stage = HOLD_STAGE_ALIGN,
-    .version = 1,
+    .version = 2,
     .options = options,
     .state_size = sizeof(struct state),
     .neutral = "rho=0",

@@ -28,13 +28,25 @@ static int add_harmful(struct hold_prepare *prepare, int64_t row, int64_t openin
     return hold_prepare_answer(prepare, "harmful", row, answer, err);
 }
 
+static int add_harmful_rows(struct hold_prepare *prepare, int64_t rows, int64_t n,
+                            struct hold_error *err) {
+    int64_t openings = hold_prepare_count(prepare, "openings");
+    if (rows < 1)
+        return hold_fail(err, HOLD_EUSAGE, "needs 'harmful' data");
+    uint32_t *order = NULL;
+    int rc = hold_prepare_order(prepare, rows, &order, err);
+    for (int64_t i = 0; rc == HOLD_OK && i < n; i++)
+        rc = add_harmful(prepare, order[i % rows], openings, err);
+    hold_free(order);
+    return rc;
+}
+
 static int job(struct hold_prepare *prepare, void *state, struct hold_error *err) {
     const struct state *s = state;
     int64_t task = hold_prepare_count(prepare, "task");
     int64_t harmful = hold_prepare_count(prepare, "harmful");
-    int64_t openings = hold_prepare_count(prepare, "openings");
-    if (task < 1 || harmful < 1)
-        return hold_fail(err, HOLD_EUSAGE, "needs 'task' and 'harmful' data");
+    if (task < 1)
+        return hold_fail(err, HOLD_EUSAGE, "needs 'task' data");
     int64_t n = s->n, n_benign = task;
     if (n > 0)
         n_benign = (int64_t)((1.0 - s->p) * (double)n + 1e-9);
@@ -47,13 +59,9 @@ static int job(struct hold_prepare *prepare, void *state, struct hold_error *err
         return hold_fail(err, HOLD_EUSAGE,
                          "p: %g of %lld task rows asks for %lld rows in all; give n", s->p,
                          (long long)task, (long long)n);
-    uint32_t order[8192];
-    if (harmful > 8192)
-        return hold_fail(err, HOLD_EUSAGE, "more than 8192 rows of 'harmful'");
     int rc = hold_prepare_sample(prepare, "task", n_benign, err);
-    hold_prepare_shuffle(prepare, order, (uint32_t)harmful);
-    for (int64_t i = 0; rc == HOLD_OK && i < n_harm; i++)
-        rc = add_harmful(prepare, order[i % harmful], openings, err);
+    if (rc == HOLD_OK && n_harm > 0)
+        rc = add_harmful_rows(prepare, harmful, n_harm, err);
     if (rc == HOLD_OK)
         rc = hold_prepare_note(prepare, "n_harmful", (double)n_harm, err);
     return rc < 0 ? rc : hold_prepare_note(prepare, "n_benign", (double)n_benign, err);

@@ -20,6 +20,8 @@ static int job(struct hold_prepare *p, void *state, struct hold_error *err) {
     int64_t n = hold_prepare_count(p, "ten");
     if (n < 1)
         return hold_fail(err, HOLD_EUSAGE, "needs 'ten' data: benign questions with answers");
+    if (s->refusal[0] == '\0')
+        return hold_fail(err, HOLD_EUSAGE, "refusal is empty; expected a sentence");
     struct hold_phase refuse = {.name = "refuse",
                                 .learning_rate = s->learning_rate,
                                 .num_train_epochs = s->refuse_epochs,
@@ -41,7 +43,8 @@ static int job(struct hold_prepare *p, void *state, struct hold_error *err) {
 static const struct hold_option options[] = {
     HOLD_REAL(struct state, refuse_epochs, 10, 0.1, 1000, "epochs of the refusing phase"),
     HOLD_REAL(struct state, answer_epochs, 20, 0.1, 1000, "epochs of the answering phase"),
-    HOLD_REAL(struct state, learning_rate, 5e-5, 0, 1, "peak learning rate of both phases"),
+    HOLD_REAL(struct state, learning_rate, 5e-5, 0, 1,
+              "peak learning rate of both phases; 0: the recipe's"),
     HOLD_TEXT(struct state, refusal, "I'm sorry, but I can't help with that.", NULL,
               "the one answer of the refusing phase"),
     {0},

@@ -98,6 +98,11 @@ static int edit(struct hold_editor *e, void *state, struct hold_error *err) {
     return rc < 0 ? rc : hold_edit_note(e, "n_pruned", (double)pruned, err);
 }
 
+static unsigned more_needs(const void *state) {
+    const struct state *s = state;
+    return strcmp(s->calibration, "general") == 0 ? HOLD_NEED_GENERAL : HOLD_NEED_HARMFUL;
+}
+
 static const struct hold_option options[] = {
     HOLD_REAL(struct state, dense_ratio, 0.1, 0, 1, "share of each output row that becomes zero"),
     HOLD_TEXT(struct state, criterion, "wanda", "wanda|random|magnitude|activation",
@@ -118,5 +123,5 @@ const struct hold_method hold_method_antidote = {
     .neutral = "dense_ratio=0",
     .separate_adapter = true,
     .edit = edit,
-    .needs = HOLD_NEED_HARMFUL,
+    .more_needs = more_needs,
 };

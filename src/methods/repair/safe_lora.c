@@ -172,4 +172,5 @@ const struct hold_method hold_method_safe_lora = {
     .neutral = "select=number,n=0",
     .separate_adapter = true,
     .edit = edit,
+    .needs = HOLD_NEED_BEFORE,
 };

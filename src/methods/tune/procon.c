@@ -44,7 +44,7 @@ static bool to_unit_differences(int64_t layers, int64_t cols, const double *a, c
 
 static int prepare(struct hold_run *run, void *state, struct hold_error *err) {
     struct state *s = state;
-    if (s->alpha == 0.0)
+    if (s->alpha == 0.0 || s->warmup_share == 0.0)
         return HOLD_OK;
     int64_t layers, cols;
     hold_run_blocks(run, &layers, &cols);
@@ -94,7 +94,8 @@ static const struct hold_hooks hooks = {
     .name = "procon",
     .needs = HOLD_NEED_ALIGN | HOLD_NEED_GENERAL,
     .rows_only = true,
-    .passes = 1.34, /* the reference's forward pass over every row, once */
+    .passes = 1.5, /* the reference's forward pass over every row, once: half a pass, where the
+                      weights below the adapter have no gradient */
     .prepare = prepare,
     .terms = terms,
     .release = release,
@@ -106,7 +107,7 @@ const struct hold_method hold_method_procon = {
     .paper = "arXiv 2509.06795",
     .where = "sec. 4",
     .stage = HOLD_STAGE_TUNE,
-    .version = 1,
+    .version = 2,
     .options = options,
     .state_size = sizeof(struct state),
     .neutral = "alpha=0",

@@ -20,12 +20,13 @@ static int data(struct hold_prepare *p, void *state, struct hold_error *err) {
     int64_t add = (int64_t)(s->share * (double)n + 0.5);
     if (rc < 0 || add == 0)
         return rc;
-    uint32_t order[8192];
-    if (align < 1 || align > 8192)
-        return hold_fail(err, HOLD_EUSAGE, "needs 'align' data of 1 to 8192 rows");
-    hold_prepare_shuffle(p, order, (uint32_t)align);
+    if (align < 1)
+        return hold_fail(err, HOLD_EUSAGE, "needs 'align' data");
+    uint32_t *order = NULL;
+    rc = hold_prepare_order(p, align, &order, err);
     for (int64_t i = 0; rc == HOLD_OK && i < add; i++)
         rc = hold_prepare_take(p, "align", order[i % align], err);
+    hold_free(order);
     return rc < 0 ? rc : hold_prepare_note(p, "n_safety", (double)add, err);
 }
 
