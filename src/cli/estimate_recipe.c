@@ -20,8 +20,8 @@ struct work {
     struct hold_lab lab;
     struct hold_plan plan;
     struct hold_training t; /* model; rows and set: of the stage in hand */
-    double token_seconds;   /* of training */
-    double answer_seconds;  /* of a token of an answer, in a batch */
+    struct hold_train_speed speed;
+    double answer_seconds;                                 /* of a token of an answer, in a batch */
     double seconds, most_bytes, loaded_bytes, stage_bytes; /* stage_bytes: 0 for evaluations */
     json_t *stages;
 };
@@ -87,9 +87,10 @@ static int answers(struct work *w, const struct hold_eval_set *set, double *seco
 }
 
 /* Beside what the recipe's process has loaded by then: taken before anything is measured here. */
-static int size_stage(struct work *w, const struct hold_plan_node *n, struct hold_error *err) {
+static int size_stage(struct work *w, const struct hold_plan_node *n, struct hold_train_work *work,
+                      struct hold_error *err) {
     int64_t step = 0, vectors = 0;
-    int rc = hold_stage_train_size(&w->plan, n, &w->t.model, &step, &vectors, err);
+    int rc = hold_stage_train_foretell(&w->plan, n, &w->t.model, &step, &vectors, work, err);
     if (w->loaded_bytes <= 0)
         w->loaded_bytes = (double)hold_current_memory();
     double bytes = w->loaded_bytes + (double)step + (double)vectors;
@@ -98,46 +99,31 @@ static int size_stage(struct work *w, const struct hold_plan_node *n, struct hol
     return rc;
 }
 
-static double passes_of(const struct hold_method_list *methods) {
-    double most = 1;
-    for (int i = 0; methods != NULL && i < methods->n; i++) {
-        const struct hold_hooks *h = methods->use[i].method->hooks;
-        most = h != NULL && h->passes > most ? h->passes : most;
-    }
-    return most;
-}
-
 static int training(struct work *w, const struct hold_plan_node *n, struct hold_error *err) {
     struct hold_renderer r = hold_model_renderer(&w->t.model, n->config.max_length);
     struct hold_model *m = &w->t.model;
+    struct hold_train_work all = {0};
     double probes = 0, one = 0;
     int rc = hold_render_set(&r, n->rows, &w->t.set, NULL, err);
     if (rc == HOLD_OK && m->n_flat == 0)
         rc = hold_training_trainables(m, &n->config, err);
     if (rc == HOLD_OK)
-        rc = size_stage(w, n, err);
+        rc = size_stage(w, n, &all, err);
     if (rc == HOLD_OK && !w->is_measured) {
-        rc = hold_training_measure(&w->t, w->cli, &n->config, w->measured_steps, &w->token_seconds,
-                                   err);
+        rc = hold_training_measure(&w->t, w->cli, &n->config, w->measured_steps, &w->speed, err);
         w->is_measured = true;
     }
-    int64_t steps = hold_train_steps(&n->config, n->rows->n);
-    int64_t batch = n->config.per_device_train_batch_size * n->config.gradient_accumulation_steps;
-    double tokens = 0;
-    if (rc == HOLD_OK && w->t.set.n > 0)
-        tokens = (double)w->t.set.n_tokens / (double)w->t.set.n * (double)(batch * steps);
     const struct hold_eval_set *probe = &w->recipe.eval[HOLD_EVAL_PROBE];
     if (rc == HOLD_OK && probe->data != NULL) {
-        probes = probe->every > 0 ? (double)(steps / probe->every) + 2 : 2;
+        probes = probe->every > 0 ? (double)(all.steps / probe->every) + 2 : 2;
         rc = answers(w, probe, &one, err);
     }
     if (m->lora)
         hold_model_drop_lora(m);
     hold_set_release(&w->t.set);
-    return rc < 0
-               ? rc
-               : add_stage(w, n, steps, tokens,
-                           w->token_seconds * tokens * passes_of(n->methods) + probes * one, err);
+    double seconds = w->speed.first_seconds + w->speed.seconds_a_flop * (all.flop + all.eval_flop) +
+                     probes * one;
+    return rc < 0 ? rc : add_stage(w, n, all.steps, all.tokens, seconds, err);
 }
 
 static int evaluation(struct work *w, const struct hold_plan_node *n, struct hold_error *err) {
@@ -152,8 +138,8 @@ static int evaluation(struct work *w, const struct hold_plan_node *n, struct hol
     int rc = hold_render_set(&r, &set->data->rows, &w->t.set, NULL, err);
     double tokens = (double)w->t.set.n_tokens;
     hold_set_release(&w->t.set);
-    /* A forward pass is a third of a step. */
-    return rc < 0 ? rc : add_stage(w, n, 0, tokens, w->token_seconds * tokens / 3, err);
+    double flop = 2.0 * (double)hold_model_matrix_params(&w->t.model) * tokens; /* forward */
+    return rc < 0 ? rc : add_stage(w, n, 0, tokens, w->speed.seconds_a_flop * flop, err);
 }
 
 static int print_all(const struct work *w, struct hold_error *err) {

@@ -82,8 +82,10 @@ int hold_plan_make(struct hold_plan *p, struct hold_lab *lab, const struct hold_
                    struct hold_error *err);
 void hold_plan_release(struct hold_plan *p);
 
-/* What hold_train_size says of the stage on a loaded model that has the stage's trainables. */
-int hold_stage_train_size(struct hold_plan *p, const struct hold_plan_node *n, struct hold_model *m,
-                          int64_t *step, int64_t *vectors, struct hold_error *err);
+/* What hold_train_size and hold_train_count say of the stage on a loaded model that has the stage's
+ * trainables. */
+int hold_stage_train_foretell(struct hold_plan *p, const struct hold_plan_node *n,
+                              struct hold_model *m, int64_t *step, int64_t *vectors,
+                              struct hold_train_work *work, struct hold_error *err);
 
 #endif

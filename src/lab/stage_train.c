@@ -192,36 +192,55 @@ static void drop_hooks(struct hooked *h) {
 
 /* --- is there room? --- */
 
+static struct hold_train_input input_of(const struct task *t, const struct hooked *hooks) {
+    return (struct hold_train_input){.model = t->model,
+                                     .config = t->n->config,
+                                     .streams = t->streams,
+                                     .n_streams = t->n_sets,
+                                     .methods = hooks->item,
+                                     .n_methods = hooks->n};
+}
+
 static int size_of(const struct task *t, int64_t *step, int64_t *vectors, struct hold_error *err) {
     struct hooked own = {0}; /* sizing uses states up */
-    struct hold_train_input input = {
-        .model = t->model, .config = t->n->config, .streams = t->streams, .n_streams = t->n_sets};
     int rc = add_hooks(t->n->methods, &own, err);
-    input.methods = own.item;
-    input.n_methods = own.n;
+    struct hold_train_input input = input_of(t, &own);
     if (rc == HOLD_OK)
         rc = hold_train_size(&input, step, vectors, err);
     drop_hooks(&own);
     return rc;
 }
 
-int hold_stage_train_size(struct hold_plan *p, const struct hold_plan_node *n, struct hold_model *m,
-                          int64_t *step, int64_t *vectors, struct hold_error *err) {
+static int count(const struct task *t, struct hold_train_work *work, struct hold_error *err) {
+    struct hooked own = {0};
+    int rc = add_hooks(t->n->methods, &own, err);
+    struct hold_train_input input = input_of(t, &own);
+    if (rc == HOLD_OK)
+        rc = hold_train_count(&input, work, err);
+    drop_hooks(&own);
+    return rc;
+}
+
+int hold_stage_train_foretell(struct hold_plan *p, const struct hold_plan_node *n,
+                              struct hold_model *m, int64_t *step, int64_t *vectors,
+                              struct hold_train_work *work, struct hold_error *err) {
     struct task t = {.p = p, .n = n, .ctx = p->lab->ctx, .model = m};
     int rc = add_streams(&t, err);
     if (rc == HOLD_OK)
         rc = size_of(&t, step, vectors, err);
+    if (rc == HOLD_OK)
+        rc = count(&t, work, err);
     for (int i = 0; i < t.n_sets; i++)
         hold_set_release(&t.sets[i]);
     return rc;
 }
 
-static int check_room(const struct task *t, struct hold_error *err) {
-    int64_t step = 0, vectors = 0;
-    int rc = size_of(t, &step, &vectors, err);
+static int check_room(const struct task *t, int64_t *step, struct hold_error *err) {
+    int64_t vectors = 0;
+    int rc = size_of(t, step, &vectors, err);
     if (rc < 0)
         return rc;
-    rc = hold_train_check_room(t->n->name, &t->n->config, step, vectors, err);
+    rc = hold_train_check_room(t->n->name, &t->n->config, *step, vectors, err);
     if (rc < 0)
         return rc;
     const char *dir = hold_store_path(t->p->lab->store);
@@ -293,20 +312,14 @@ static int train(struct task *t, json_t *manifest, struct hold_error *err) {
     struct hold_str probes = HOLD_STR_INIT;
     struct hold_probe probe = {.recipe = t->p->recipe, .ctx = t->ctx, .profile = t->profile};
     bool probing = t->p->recipe->eval[HOLD_EVAL_PROBE].data != NULL;
-    const char *spec = t->n->id;
-    struct hold_train_input input = {.model = &t->p->lab->model,
-                                     .config = t->n->config,
-                                     .streams = t->streams,
-                                     .n_streams = t->n_sets,
-                                     .methods = t->hooks.item,
-                                     .n_methods = t->hooks.n,
-                                     .work_dir = hold_work_checkpoints(t->w),
-                                     .spec = spec,
-                                     .probe = probing ? hold_probe_step : NULL,
-                                     .probe_user = &probe};
+    struct hold_train_input input = input_of(t, &t->hooks);
+    input.work_dir = hold_work_checkpoints(t->w);
+    input.spec = t->n->id;
+    input.probe = probing ? hold_probe_step : NULL;
+    input.probe_user = &probe;
     hold_path_join(&probes, hold_work_checkpoints(t->w), "probes.jsonl");
     probe.path = hold_str_text(&probes);
-    int rc = check_room(t, err);
+    int rc = check_room(t, &input.reserve_bytes, err);
     if (rc == HOLD_OK && probing)
         rc = hold_probe_open(&probe, err);
     if (rc == HOLD_OK)

@@ -1,5 +1,4 @@
 /* stream.c: endless streams of examples, reshuffled every epoch by their key. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/rng.h"
@@ -16,12 +15,6 @@ bool hold_run_has_stream(const struct hold_run *run, const char *stream) {
     return hold_stream_index(run, stream) >= 0;
 }
 
-static int longest_first(const void *a, const void *b, void *user) {
-    const struct hold_set *set = user;
-    int32_t x = set->example[*(const uint32_t *)a].n, y = set->example[*(const uint32_t *)b].n;
-    return x < y ? 1 : x > y ? -1 : 0;
-}
-
 static void order(const struct hold_run *run, struct hold_stream *s) {
     if (s->ordered_epoch == s->epoch)
         return;
@@ -29,10 +22,6 @@ static void order(const struct hold_run *run, struct hold_stream *s) {
     for (uint32_t i = 0; i < n; i++)
         s->order[i] = i;
     s->ordered_epoch = s->epoch;
-    if (run->sizing) {
-        qsort_r(s->order, n, sizeof *s->order, longest_first, (void *)(uintptr_t)s->set);
-        return;
-    }
     struct hold_rng rng;
     char purpose[64];
     snprintf(purpose, sizeof purpose, "order/%s", s->name);
@@ -46,6 +35,12 @@ int hold_run_next(struct hold_run *run, const char *stream, const struct hold_ex
     if (i < 0)
         return hold_fail(err, HOLD_EINTERNAL, "there is no stream '%s'", stream);
     struct hold_stream *s = &run->streams[i];
+    if (s->n_sized > 0) {
+        const struct hold_place *p = &s->sized[s->next_sized];
+        s->epoch = p->epoch;
+        s->position = p->position;
+        s->next_sized = (s->next_sized + 1) % s->n_sized;
+    }
     if (s->position >= s->set->n) {
         s->position = 0;
         s->epoch++;
