@@ -110,8 +110,12 @@ static int estimate(struct hold_cli *cli, struct hold_training *t, const struct 
     f.fits = limit <= 0 || f.peak <= (double)limit;
     if (rc == HOLD_OK)
         rc = hold_train_count(&input, &f.work, err);
-    if (rc == HOLD_OK && f.fits)
+    if (rc == HOLD_OK && f.fits) {
         rc = hold_training_measure(t, cli, &o->train, o->measured_steps, &f.speed, err);
+        /* What has stayed is the libraries': code that they made, stacks of threads. */
+        int64_t kept = hold_current_memory() - f.loaded;
+        f.peak += kept > 0 ? (double)kept : 0.0;
+    }
     return rc < 0 ? rc : print_found(cli, t, &f, err);
 }
 
