@@ -63,7 +63,9 @@ json_t *hold_spec_train(const struct hold_plan *p, const struct hold_plan_node *
                              "methods", n->methods->described, "continue", (int)n->goes_on, "dtype",
                              "f32", "tokenizer", (int)HOLD_TOKENIZER_VERSION);
     json_decref(ids);
-    if (o != NULL && add_probe(o, &p->recipe->eval[HOLD_EVAL_PROBE]) != 0) {
+    if (o != NULL && n->eval_rows != NULL)
+        bad |= json_object_set_new(o, "eval_rows", json_string(n->eval_rows_id));
+    if (o != NULL && (bad | add_probe(o, &p->recipe->eval[HOLD_EVAL_PROBE])) != 0) {
         json_decref(o);
         return NULL;
     }
@@ -86,7 +88,7 @@ struct task {
     char start[HOLD_HASH_HEX]; /* adapter that training starts from; empty: none */
     json_t *profile, *parent_profile;
     const char *train_system;
-    struct hold_set sets[N_STREAMS + 1];
+    struct hold_set sets[N_STREAMS + 1], eval_set; /* eval_set: empty without evaluation */
     struct hold_stream_input streams[N_STREAMS + 1];
     int n_sets;
     struct hooked hooks;
@@ -138,22 +140,27 @@ static int load_model(struct task *t, struct hold_error *err) {
 
 /* --- rows --- */
 
-static int add_stream(struct task *t, const char *name, const struct hold_rows *rows,
-                      struct hold_error *err) {
+static int render(struct task *t, const char *name, const struct hold_rows *rows,
+                  struct hold_set *set, struct hold_error *err) {
     struct hold_renderer r = hold_model_renderer(t->model, t->n->config.max_length);
     r.system = t->train_system;
     r.prefix = NULL;
-    struct hold_set *set = &t->sets[t->n_sets];
     int rc = hold_render_set(&r, rows, set, NULL, err);
-    if (rc < 0)
-        return rc;
-    t->streams[t->n_sets++] = (struct hold_stream_input){.name = name, .set = set};
-    if (set->n_cut > 0)
+    if (rc == HOLD_OK && set->n_cut > 0)
         hold_log(t->ctx, HOLD_WARN, "lab",
                  "%s: %lld of %lld rows of '%s' are longer than max_length %lld and were cut",
                  t->n->name, (long long)set->n_cut, (long long)set->n, name,
                  (long long)t->n->config.max_length);
-    return HOLD_OK;
+    return rc;
+}
+
+static int add_stream(struct task *t, const char *name, const struct hold_rows *rows,
+                      struct hold_error *err) {
+    struct hold_set *set = &t->sets[t->n_sets];
+    int rc = render(t, name, rows, set, err);
+    if (rc == HOLD_OK)
+        t->streams[t->n_sets++] = (struct hold_stream_input){.name = name, .set = set};
+    return rc;
 }
 
 static int add_streams(struct task *t, struct hold_error *err) {
@@ -163,7 +170,15 @@ static int add_streams(struct task *t, struct hold_error *err) {
     for (int i = 0; rc == HOLD_OK && i < N_STREAMS; i++)
         if ((needs_of(t->n) & streams[i].need) != 0)
             rc = add_stream(t, streams[i].name, streams[i].rows, err);
+    if (rc == HOLD_OK && t->n->eval_rows != NULL)
+        rc = render(t, "eval_data", t->n->eval_rows, &t->eval_set, err);
     return rc;
+}
+
+static void drop_sets(struct task *t) {
+    for (int i = 0; i < t->n_sets; i++)
+        hold_set_release(&t->sets[i]);
+    hold_set_release(&t->eval_set);
 }
 
 /* Hooks change their state, the recipe's is for every stage: each stage works on a copy. */
@@ -198,7 +213,8 @@ static struct hold_train_input input_of(const struct task *t, const struct hooke
                                      .streams = t->streams,
                                      .n_streams = t->n_sets,
                                      .methods = hooks->item,
-                                     .n_methods = hooks->n};
+                                     .n_methods = hooks->n,
+                                     .eval = t->eval_set.n > 0 ? &t->eval_set : NULL};
 }
 
 static int size_of(const struct task *t, int64_t *step, int64_t *vectors, struct hold_error *err) {
@@ -230,8 +246,7 @@ int hold_stage_train_foretell(struct hold_plan *p, const struct hold_plan_node *
         rc = size_of(&t, step, vectors, err);
     if (rc == HOLD_OK)
         rc = count(&t, work, err);
-    for (int i = 0; i < t.n_sets; i++)
-        hold_set_release(&t.sets[i]);
+    drop_sets(&t);
     return rc;
 }
 
@@ -302,7 +317,14 @@ static int add_facts(json_t *manifest, const struct hold_train_result *r, int64_
                           "tokens", (json_int_t)r->tokens, "rows", (json_int_t)rows, "first_loss",
                           r->first_loss, "last_loss", r->last_loss, "train_seconds", r->seconds,
                           "resumed", (int)r->resumed);
-    return json_object_set_new(manifest, "training", o) == 0
+    int bad = 0;
+    if (o != NULL && r->evaluations > 0)
+        bad = json_object_update_new(
+            o, json_pack("{s:I, s:f, s:f, s:I, s:b, s:b}", "evaluations",
+                         (json_int_t)r->evaluations, "eval_loss", r->eval_loss, "best_eval_loss",
+                         r->best_eval_loss, "best_step", (json_int_t)r->best_step, "stopped_early",
+                         (int)r->stopped_early, "is_best", (int)r->is_best));
+    return json_object_set_new(manifest, "training", o) == 0 && bad == 0
                ? HOLD_OK
                : hold_fail(err, HOLD_ENOMEMORY, "no memory for a manifest");
 }
@@ -352,8 +374,7 @@ int hold_stage_train(struct hold_plan *p, const struct hold_plan_node *n, struct
         hold_lab_release(p->lab);
     else if (p->lab->is_loaded)
         hold_model_drop_lora(&p->lab->model);
-    for (int i = 0; i < t.n_sets; i++)
-        hold_set_release(&t.sets[i]);
+    drop_sets(&t);
     drop_hooks(&t.hooks);
     json_decref(t.profile);
     json_decref(t.parent_profile);

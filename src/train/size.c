@@ -345,12 +345,17 @@ static int time_step(struct hold_run *run, int64_t step, double *seconds, struct
     return rc;
 }
 
-int hold_train_measure(const struct hold_train_input *input, const struct hold_ctx *ctx,
+int hold_train_measure(const struct hold_train_input *given, const struct hold_ctx *ctx,
                        int64_t n_steps, struct hold_train_speed *out, struct hold_error *err) {
+    struct hold_train_input in = *given;
+    const struct hold_train_input *input = &in;
     struct sample s = {.n = 0};
     struct hold_run run;
     double seconds = 0, flop = 0, first = 0;
     *out = (struct hold_train_speed){0};
+    in.config.eval_strategy = "no";
+    in.config.load_best_model_at_end = false;
+    in.config.early_stopping_patience = 0;
     int rc = take_sample(input, &s, err);
     if (rc < 0)
         return rc;

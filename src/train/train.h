@@ -161,7 +161,8 @@ struct hold_train_work {
 int hold_train_count(const struct hold_train_input *input, struct hold_train_work *out,
                      struct hold_error *err);
 
-/* Seconds of a FLOP, by n_steps real steps that stand for all; what they train is spoilt.  The
+/* Seconds of a FLOP, by n_steps real steps that stand for all; what they train is spoilt, and
+ * nothing is evaluated.  The
  * largest step comes first and is not counted: first_seconds is what it took more than another. */
 struct hold_train_speed {
     double seconds_a_flop, first_seconds;
