@@ -20,7 +20,7 @@ static const struct hold_option options[] = {
     HOLD_TEXT(T, data, "", NULL, "rows: JSONL, JSON array or CSV; given again: more of them"),
     HOLD_CLI_PREFERENCE(T),
     HOLD_TEXT(T, eval_data, "", NULL, "rows to take the loss of while training"),
-    HOLD_INT(T, measured_steps, 2, 1, 100, "steps that are made to measure the time"),
+    HOLD_INT(T, measured_steps, 4, 1, 100, "steps that are made to measure the time"),
     {0},
 };
 #undef T
@@ -52,34 +52,46 @@ static int print_estimate(const json_t *e, struct hold_error *err) {
     return hold_table_print(&t, err);
 }
 
-static int estimate(struct hold_cli *cli, struct hold_training *t, const struct options *o,
-                    struct hold_error *err) {
-    int64_t step = 0, vectors = 0, limit = hold_memory_limit();
-    int64_t model = hold_device_bytes(t->device, NULL), loaded = hold_current_memory();
-    int64_t steps = hold_train_steps(&o->train, t->rows.n);
-    int64_t batch = o->train.per_device_train_batch_size * o->train.gradient_accumulation_steps;
-    double tokens = (double)t->set.n_tokens / (double)t->set.n * (double)batch * (double)steps;
-    double each = 0;
-    int rc = hold_training_size(t, &o->train, &step, &vectors, err);
-    double peak = (double)(loaded + step + vectors);
-    bool fits = limit <= 0 || peak <= (double)limit;
-    if (rc == HOLD_OK && fits)
-        rc = hold_training_measure(t, cli, &o->train, o->measured_steps, &each, err);
-    if (rc < 0)
-        return rc;
+/* What a checkpoint and the result are written at, when nothing else is known. */
+static const double WRITTEN_A_SECOND = 400e6;
+
+/* What was found out about a training. */
+struct found {
+    double start_seconds;          /* of what stands before the first step */
+    int64_t loaded, step, vectors; /* bytes */
+    double peak;
+    bool fits;
+    struct hold_train_work work;
+    struct hold_train_speed speed;
+};
+
+static double save_seconds(const struct hold_training *t, const struct found *f) {
+    /* A checkpoint holds theta and what lives as long as the run, but for the gradient. */
+    double result = (double)(t->model.n_flat * (int64_t)sizeof(float));
+    double checkpoint = (double)f->vectors;
+    return ((double)f->work.checkpoints * checkpoint + result) / WRITTEN_A_SECOND;
+}
+
+static int add_times(json_t *e, const struct hold_training *t, const struct found *f) {
+    double steps = f->speed.first_seconds + f->speed.seconds_a_flop * f->work.flop;
+    double eval = f->speed.seconds_a_flop * f->work.eval_flop, save = save_seconds(t, f);
+    return json_object_update_new(
+        e, json_pack("{s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "tokens", (json_int_t)f->work.tokens,
+                     "tokens_per_second", steps > 0 ? f->work.tokens / steps : 0.0, "start_seconds",
+                     f->start_seconds, "step_seconds", steps, "eval_seconds", eval, "save_seconds",
+                     save, "seconds", f->start_seconds + steps + eval + save));
+}
+
+static int print_found(struct hold_cli *cli, const struct hold_training *t, const struct found *f,
+                       struct hold_error *err) {
     json_t *e =
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I}", "model_bytes", (json_int_t)model,
-                  "step_bytes", (json_int_t)step, "vector_bytes", (json_int_t)vectors, "peak_bytes",
-                  (json_int_t)peak, "limit_bytes", (json_int_t)limit, "fits", (int)fits, "rows",
-                  (json_int_t)t->rows.n, "steps", (json_int_t)steps);
-    int bad = 0;
-    if (e != NULL && fits) {
-        bad |= json_object_set_new(e, "tokens", json_integer((json_int_t)tokens));
-        bad |= json_object_set_new(e, "tokens_per_second", json_real(each > 0 ? 1 / each : 0));
-        bad |= json_object_set_new(e, "seconds", json_real(each * tokens));
-    }
-    e = hold_json_whole(e, bad);
-    if (e == NULL)
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I}", "model_bytes",
+                  (json_int_t)hold_device_bytes(t->device, NULL), "step_bytes", (json_int_t)f->step,
+                  "vector_bytes", (json_int_t)f->vectors, "peak_bytes", (json_int_t)f->peak,
+                  "limit_bytes", (json_int_t)hold_memory_limit(), "fits", (int)f->fits, "rows",
+                  (json_int_t)t->rows.n, "steps", (json_int_t)f->work.steps);
+    int rc = HOLD_OK;
+    if (e == NULL || (f->fits && add_times(e, t, f) != 0))
         rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for an estimate");
     else
         rc = cli->common.json ? hold_cli_print_json(json_incref(e), err) : print_estimate(e, err);
@@ -87,9 +99,31 @@ static int estimate(struct hold_cli *cli, struct hold_training *t, const struct 
     return rc;
 }
 
+static int estimate(struct hold_cli *cli, struct hold_training *t, const struct options *o,
+                    double begun, struct hold_error *err) {
+    struct found f = {.loaded = hold_current_memory()};
+    int64_t limit = hold_memory_limit(), loading = hold_peak_memory();
+    struct hold_train_input input = hold_training_input(t, &o->train);
+    int rc = hold_training_size(t, &o->train, &f.step, &f.vectors, err);
+    f.start_seconds = hold_clock_now() - begun;
+    f.peak = (double)(f.loaded + f.step + f.vectors);
+    f.peak = f.peak > (double)loading ? f.peak : (double)loading;
+    f.fits = limit <= 0 || f.peak <= (double)limit;
+    if (rc == HOLD_OK)
+        rc = hold_train_count(&input, &f.work, err);
+    if (rc == HOLD_OK && f.fits) {
+        rc = hold_training_measure(t, cli, &o->train, o->measured_steps, &f.speed, err);
+        /* What has stayed is the libraries': code that they made, stacks of threads. */
+        int64_t kept = hold_current_memory() - f.loaded;
+        f.peak += kept > 0 ? (double)kept : 0.0;
+    }
+    return rc < 0 ? rc : print_found(cli, t, &f, err);
+}
+
 static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct hold_error *err) {
     struct options *o = opts;
     struct hold_training t = {0};
+    double begun = hold_clock_now();
     if (n_args > 0)
         return hold_estimate_recipe(cli, n_args, args, o->measured_steps, err);
     if (o->data[0] == '\0')
@@ -103,7 +137,7 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     if (rc == HOLD_OK)
         rc = hold_training_open(&t, cli, &files, &o->train, hold_cli_now(), err);
     if (rc == HOLD_OK)
-        rc = estimate(cli, &t, o, err);
+        rc = estimate(cli, &t, o, begun, err);
     hold_training_close(&t);
     return rc;
 }

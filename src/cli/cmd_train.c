@@ -266,7 +266,7 @@ static int train(struct job *j, struct hold_error *err) {
                  r.is_best ? ": its weights are the result" : "");
     if (rc == HOLD_OK)
         hold_log(ctx, HOLD_INFO, "train",
-                 "%lld steps, loss %.4f to %.4f, %lld tokens in %.1f s (%.0f tok/s), peak %.2f GB: "
+                 "%lld steps, loss %.4f to %.4f, %lld tokens in %.1f s (%.0f tok/s), peak %.3f GB: "
                  "%s",
                  (long long)r.steps, r.first_loss, r.last_loss, (long long)r.tokens, r.seconds,
                  r.seconds > 0 ? (double)r.tokens / r.seconds : 0.0,

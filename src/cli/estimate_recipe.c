@@ -20,9 +20,12 @@ struct work {
     struct hold_lab lab;
     struct hold_plan plan;
     struct hold_training t; /* model; rows and set: of the stage in hand */
-    double token_seconds;   /* of training */
-    double answer_seconds;  /* of a token of an answer, in a batch */
-    double seconds, most_bytes, loaded_bytes, stage_bytes; /* stage_bytes: 0 for evaluations */
+    struct hold_train_speed speed;
+    double answer_seconds; /* of a token of an answer, in a batch */
+    double seconds, most_bytes;
+    double loaded_bytes; /* of the process with the model */
+    double kept_bytes;   /* what libraries keep once they have computed: code, stacks of threads */
+    double stage_bytes;  /* of the stage in hand without that; 0: not known */
     json_t *stages;
 };
 
@@ -50,16 +53,18 @@ static int open_all(struct work *w, int n_args, char **args, struct hold_error *
     if (rc == HOLD_OK)
         rc = hold_cli_model(cli, hold_str_text(&w->plan.model_path), NULL, w->t.device, &w->t.model,
                             err);
+    w->loaded_bytes = (double)hold_current_memory();
     return rc;
 }
 
 static int add_stage(struct work *w, const struct hold_plan_node *n, int64_t steps, double tokens,
                      double seconds, struct hold_error *err) {
+    double bytes = w->stage_bytes > 0 ? w->stage_bytes + w->kept_bytes : 0;
     w->seconds += seconds;
-    json_t *o =
-        json_pack("{s:s, s:s, s:I, s:I, s:f, s:I}", "stage", n->name, "arm",
-                  n->arm == NULL ? "" : n->arm->name, "steps", (json_int_t)steps, "tokens",
-                  (json_int_t)tokens, "seconds", seconds, "peak_bytes", (json_int_t)w->stage_bytes);
+    w->most_bytes = bytes > w->most_bytes ? bytes : w->most_bytes;
+    json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:f, s:I}", "stage", n->name, "arm",
+                          n->arm == NULL ? "" : n->arm->name, "steps", (json_int_t)steps, "tokens",
+                          (json_int_t)tokens, "seconds", seconds, "peak_bytes", (json_int_t)bytes);
     return o != NULL && json_array_append_new(w->stages, o) == 0
                ? HOLD_OK
                : hold_fail(err, HOLD_ENOMEMORY, "no memory for an estimate");
@@ -86,58 +91,45 @@ static int answers(struct work *w, const struct hold_eval_set *set, double *seco
     return rc;
 }
 
-/* Beside what the recipe's process has loaded by then: taken before anything is measured here. */
-static int size_stage(struct work *w, const struct hold_plan_node *n, struct hold_error *err) {
+/* Beside what the recipe's process has loaded by then. */
+static int size_stage(struct work *w, const struct hold_plan_node *n, struct hold_train_work *work,
+                      struct hold_error *err) {
     int64_t step = 0, vectors = 0;
-    int rc = hold_stage_train_size(&w->plan, n, &w->t.model, &step, &vectors, err);
-    if (w->loaded_bytes <= 0)
-        w->loaded_bytes = (double)hold_current_memory();
-    double bytes = w->loaded_bytes + (double)step + (double)vectors;
-    w->stage_bytes = bytes;
-    w->most_bytes = bytes > w->most_bytes ? bytes : w->most_bytes;
+    int rc = hold_stage_train_foretell(&w->plan, n, &w->t.model, &step, &vectors, work, err);
+    double trained = 4.0 * (double)w->t.model.n_flat;
+    w->stage_bytes = w->loaded_bytes + trained + (double)step + (double)vectors;
     return rc;
-}
-
-static double passes_of(const struct hold_method_list *methods) {
-    double most = 1;
-    for (int i = 0; methods != NULL && i < methods->n; i++) {
-        const struct hold_hooks *h = methods->use[i].method->hooks;
-        most = h != NULL && h->passes > most ? h->passes : most;
-    }
-    return most;
 }
 
 static int training(struct work *w, const struct hold_plan_node *n, struct hold_error *err) {
     struct hold_renderer r = hold_model_renderer(&w->t.model, n->config.max_length);
     struct hold_model *m = &w->t.model;
+    struct hold_train_work all = {0};
     double probes = 0, one = 0;
     int rc = hold_render_set(&r, n->rows, &w->t.set, NULL, err);
     if (rc == HOLD_OK && m->n_flat == 0)
         rc = hold_training_trainables(m, &n->config, err);
     if (rc == HOLD_OK)
-        rc = size_stage(w, n, err);
-    if (rc == HOLD_OK && !w->is_measured) {
-        rc = hold_training_measure(&w->t, w->cli, &n->config, w->measured_steps, &w->token_seconds,
-                                   err);
+        rc = size_stage(w, n, &all, err);
+    double limit = (double)hold_memory_limit();
+    if (rc == HOLD_OK && !w->is_measured && (limit <= 0 || w->stage_bytes <= limit)) {
+        double before = (double)hold_current_memory();
+        rc = hold_training_measure(&w->t, w->cli, &n->config, w->measured_steps, &w->speed, err);
+        double kept = (double)hold_current_memory() - before;
+        w->kept_bytes = kept > 0 ? kept : 0;
         w->is_measured = true;
     }
-    int64_t steps = hold_train_steps(&n->config, n->rows->n);
-    int64_t batch = n->config.per_device_train_batch_size * n->config.gradient_accumulation_steps;
-    double tokens = 0;
-    if (rc == HOLD_OK && w->t.set.n > 0)
-        tokens = (double)w->t.set.n_tokens / (double)w->t.set.n * (double)(batch * steps);
     const struct hold_eval_set *probe = &w->recipe.eval[HOLD_EVAL_PROBE];
     if (rc == HOLD_OK && probe->data != NULL) {
-        probes = probe->every > 0 ? (double)(steps / probe->every) + 2 : 2;
+        probes = probe->every > 0 ? (double)(all.steps / probe->every) + 2 : 2;
         rc = answers(w, probe, &one, err);
     }
     if (m->lora)
         hold_model_drop_lora(m);
     hold_set_release(&w->t.set);
-    return rc < 0
-               ? rc
-               : add_stage(w, n, steps, tokens,
-                           w->token_seconds * tokens * passes_of(n->methods) + probes * one, err);
+    double seconds = w->speed.first_seconds + w->speed.seconds_a_flop * (all.flop + all.eval_flop) +
+                     probes * one;
+    return rc < 0 ? rc : add_stage(w, n, all.steps, all.tokens, seconds, err);
 }
 
 static int evaluation(struct work *w, const struct hold_plan_node *n, struct hold_error *err) {
@@ -145,15 +137,19 @@ static int evaluation(struct work *w, const struct hold_plan_node *n, struct hol
     double seconds = 0;
     w->stage_bytes = 0;
     if (n->eval != HOLD_EVAL_PERPLEXITY) {
-        int rc = answers(w, set, &seconds, err);
+        int64_t bytes = 0;
+        int rc = hold_lab_answers_size(&w->t.model, &set->data->rows, set->max_tokens, &bytes, err);
+        w->stage_bytes = w->loaded_bytes + (double)bytes;
+        if (rc == HOLD_OK)
+            rc = answers(w, set, &seconds, err);
         return rc < 0 ? rc : add_stage(w, n, 0, 0, seconds, err);
     }
     struct hold_renderer r = hold_model_renderer(&w->t.model, w->t.model.shape.max_positions);
     int rc = hold_render_set(&r, &set->data->rows, &w->t.set, NULL, err);
     double tokens = (double)w->t.set.n_tokens;
     hold_set_release(&w->t.set);
-    /* A forward pass is a third of a step. */
-    return rc < 0 ? rc : add_stage(w, n, 0, tokens, w->token_seconds * tokens / 3, err);
+    double flop = 2.0 * (double)hold_model_matrix_params(&w->t.model) * tokens; /* forward */
+    return rc < 0 ? rc : add_stage(w, n, 0, tokens, w->speed.seconds_a_flop * flop, err);
 }
 
 static int print_all(const struct work *w, struct hold_error *err) {
@@ -188,9 +184,11 @@ static int print_all(const struct work *w, struct hold_error *err) {
 
 int hold_estimate_recipe(struct hold_cli *cli, int n_args, char **args, int64_t measured_steps,
                          struct hold_error *err) {
+    double begun = hold_clock_now();
     struct work w = {.cli = cli, .measured_steps = measured_steps, .stages = json_array()};
     int rc = w.stages == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for an estimate")
                               : open_all(&w, n_args, args, err);
+    w.seconds = hold_clock_now() - begun; /* a run starts as this has started */
     /* Trainings first: what they measure serves the evaluations too. */
     for (int i = 0; rc == HOLD_OK && i < w.plan.n_nodes; i++)
         if (w.plan.nodes[i].kind == HOLD_NODE_TRAIN)

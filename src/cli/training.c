@@ -199,6 +199,7 @@ struct hold_train_input hold_training_input(struct hold_training *t,
                                      .config = *c,
                                      .streams = &t->stream,
                                      .n_streams = 1,
+                                     .reserve_bytes = t->step_bytes,
                                      .eval = t->eval_set.n > 0 ? &t->eval_set : NULL,
                                      .spec = ""};
 }
@@ -221,33 +222,16 @@ int hold_training_size(struct hold_training *t, const struct hold_train_config *
 
 int hold_training_check_memory(struct hold_training *t, const struct hold_train_config *c,
                                struct hold_error *err) {
-    int64_t step = 0, vectors = 0;
-    int rc = hold_training_size(t, c, &step, &vectors, err);
-    return rc < 0 ? rc : hold_train_check_room("training", c, step, vectors, err);
+    int64_t vectors = 0;
+    int rc = hold_training_size(t, c, &t->step_bytes, &vectors, err);
+    return rc < 0 ? rc : hold_train_check_room("training", c, t->step_bytes, vectors, err);
 }
 
 int hold_training_measure(struct hold_training *t, struct hold_cli *cli,
                           const struct hold_train_config *c, int64_t n_steps,
-                          double *seconds_a_token, struct hold_error *err) {
+                          struct hold_train_speed *speed, struct hold_error *err) {
     struct hold_train_input input = hold_training_input(t, c);
-    struct hold_train_result r = {0};
     struct hold_ctx quiet = cli->ctx;
     quiet.progress = NULL;
-    int64_t steps[2] = {1, 1 + n_steps}, tokens[2];
-    double seconds[2];
-    int rc = HOLD_OK;
-    for (int i = 0; rc == HOLD_OK && i < 2; i++) {
-        input.config.max_steps = steps[i];
-        input.config.probe_steps = 0;
-        rc = hold_train(&input, &quiet, &r, err);
-        tokens[i] = r.tokens;
-        seconds[i] = r.seconds;
-    }
-    if (rc == HOLD_OK) {
-        double more = seconds[1] - seconds[0];
-        bool good = more > 0 && tokens[1] > tokens[0];
-        *seconds_a_token = good ? more / (double)(tokens[1] - tokens[0])
-                                : seconds[1] / (double)(tokens[1] > 0 ? tokens[1] : 1);
-    }
-    return rc;
+    return hold_train_measure(&input, &quiet, n_steps, speed, err);
 }

@@ -11,6 +11,7 @@ struct hold_training {
     struct hold_rows rows, eval_rows;
     struct hold_set set, eval_set; /* eval_set: empty without evaluation */
     struct hold_stream_input stream;
+    int64_t step_bytes; /* as hold_training_check_memory found it; 0: not yet */
 };
 struct hold_training_files {
     const char *model, *adapter, *data, *eval_data; /* adapter, eval_data: "" or NULL for none */
@@ -37,11 +38,10 @@ int hold_training_size(struct hold_training *t, const struct hold_train_config *
 /* ENOMEMORY when a step would not fit beside what is loaded. */
 int hold_training_check_memory(struct hold_training *t, const struct hold_train_config *c,
                                struct hold_error *err);
-/* Seconds of a token as the user counts them, by real steps on the loaded model, whose result is
- * thrown away.  The first step sizes the memory and is not counted. */
+/* hold_train_measure on the loaded model, which is not what it was afterwards. */
 int hold_training_measure(struct hold_training *t, struct hold_cli *cli,
                           const struct hold_train_config *c, int64_t n_steps,
-                          double *seconds_a_token, struct hold_error *err);
+                          struct hold_train_speed *speed, struct hold_error *err);
 /* What the configuration trains, made in the model. */
 int hold_training_trainables(struct hold_model *m, const struct hold_train_config *c,
                              struct hold_error *err);

@@ -33,7 +33,7 @@ static int check_examples(const struct hold_example *const *examples, int32_t n,
     return HOLD_OK;
 }
 
-static int32_t common_prefix(const struct hold_example *a, const struct hold_example *b) {
+int32_t hold_example_shared(const struct hold_example *a, const struct hold_example *b) {
     int32_t n = a->n < b->n ? a->n : b->n, i = 0;
     while (i < n && a->ids[i] == b->ids[i])
         i++;
@@ -45,7 +45,7 @@ static int compare_paths(const void *pa, const void *pb, void *user) {
     const struct hold_example *const *examples = user;
     int32_t ia = *(const int32_t *)pa, ib = *(const int32_t *)pb;
     const struct hold_example *a = examples[ia], *b = examples[ib];
-    int32_t same = common_prefix(a, b);
+    int32_t same = hold_example_shared(a, b);
     if (same < a->n && same < b->n)
         return a->ids[same] < b->ids[same] ? -1 : 1;
     if (a->n != b->n)
@@ -106,7 +106,7 @@ static void grow_trie(struct forest *f, const struct hold_example *const *exampl
     int32_t top = add_node(f, -1, 0, 0, -1);
     for (int32_t i = 0; i < n; i++) {
         int32_t e = order[i];
-        int32_t shared = i ? common_prefix(examples[order[i - 1]], examples[e]) : 0;
+        int32_t shared = i ? hold_example_shared(examples[order[i - 1]], examples[e]) : 0;
         while (f->node[top].end > shared) {
             struct node *t = &f->node[top];
             if (t->start < shared) {
@@ -367,7 +367,7 @@ int hold_batch_split(const struct hold_example *const *examples, int32_t n, enum
         int64_t more = x->n;
         /* In sorted order the longest shared prefix is the one with the neighbour before. */
         if (layout == HOLD_TREE && used)
-            more -= common_prefix(examples[order[i - 1]], x);
+            more -= hold_example_shared(examples[order[i - 1]], x);
         if (!used || used + more > max_tokens) {
             first[parts++] = i;
             used = x->n;

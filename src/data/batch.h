@@ -30,6 +30,9 @@ struct hold_example {
     int64_t row;          /* index in its set */
 };
 
+/* Tokens that two examples begin with in common. */
+int32_t hold_example_shared(const struct hold_example *a, const struct hold_example *b);
+
 struct hold_segment {
     int32_t parent, first, len;
 };

@@ -89,6 +89,10 @@ int hold_lab_answers(struct hold_model *m, const struct hold_rows *rows, int64_t
                      const struct hold_ctx *ctx, struct hold_generated **out,
                      struct hold_error *err);
 
+/* Most bytes that this takes beside the model: on the dry device, to the rows' last token. */
+int hold_lab_answers_size(const struct hold_model *m, const struct hold_rows *rows,
+                          int64_t max_tokens, int64_t *bytes, struct hold_error *err);
+
 /* A safety probe: the harmful score of a model in training, on a set of its own (probe.c). */
 struct hold_probe {
     const struct hold_recipe *recipe;

@@ -2,7 +2,8 @@
  *
  * Rows are compared by their ids (hash of the normalised prompt) and by word Jaccard >= .7; between
  * the train and test rows of one task, whose wordings are alike, only equal ids count.  What is
- * watched in training (probe) is kept apart from what is reported in the same way.
+ * watched in training (probe) is kept apart from what is reported in the same way, and evaluation
+ * rows from what their owner trains on.
  */
 #include <string.h>
 
@@ -39,30 +40,47 @@ static bool is_answers(const struct hold_recipe *r, int i) {
     return i == r->openings || i == r->defender_openings;
 }
 
-static bool is_used(const struct hold_recipe *r, const struct hold_data_set *d) {
+static bool is_in(const int *list, int i) {
+    while (*list >= 0 && *list != i)
+        list++;
+    return *list == i;
+}
+
+static bool is_trained_on(const struct hold_recipe *r, int i) {
+    return is_in(r->align_data, i) || is_in(r->refusals, i) || is_in(r->general, i) ||
+           is_in(r->defender_harmful, i) || is_in(r->task, i) || i == r->attacker_harmful ||
+           i == r->ten;
+}
+
+static bool is_held_out(const struct hold_recipe *r, int i) {
+    return is_in(r->align_eval, i) || is_in(r->customer_eval, i);
+}
+
+static bool is_used(const struct hold_recipe *r, int i) {
     for (int k = 0; k < HOLD_EVAL_COUNT; k++)
-        if (r->eval[k].data == d)
+        if (r->eval[k].data == &r->data[i])
             return true;
-    const int *lists[] = {r->align_data, r->refusals, r->general, r->defender_harmful, r->task};
-    int at = (int)(d - r->data);
-    for (size_t l = 0; l < sizeof lists / sizeof *lists; l++)
-        for (const int *s = lists[l]; *s >= 0; s++)
-            if (*s == at)
-                return true;
-    return at == r->attacker_harmful || at == r->ten;
+    return is_trained_on(r, i) || is_held_out(r, i);
 }
 
 static bool must_differ(const struct hold_recipe *r, int i, int j) {
     const struct hold_data_set *a = &r->data[i], *b = &r->data[j];
-    if (is_answers(r, i) || is_answers(r, j) || !is_used(r, a) || !is_used(r, b))
+    if (is_answers(r, i) || is_answers(r, j) || !is_used(r, i) || !is_used(r, j))
         return false;
     if (a->owner != b->owner)
+        return true;
+    if (is_held_out(r, i) != is_held_out(r, j))
         return true;
     const struct hold_data_set *probe = r->eval[HOLD_EVAL_PROBE].data;
     return a->owner == HOLD_OWNER_EVALUATOR && (a == probe || b == probe);
 }
 
 int hold_recipe_overlap(const struct hold_recipe *r, struct hold_error *err) {
+    for (int i = 0; i < r->n_data; i++)
+        if (is_held_out(r, i) && is_trained_on(r, i))
+            return hold_fail(err, HOLD_EUSAGE,
+                             "one row in two roles: '%s' (%s) is both eval_data and trained on",
+                             r->data[i].name, hold_owner_name(r->data[i].owner));
     for (int i = 0; i < r->n_data; i++)
         for (int j = i + 1; j < r->n_data; j++) {
             if (!must_differ(r, i, j))

@@ -85,6 +85,10 @@ static double train_units(const struct hold_plan *p, const struct hold_plan_node
         (double)(n->config.per_device_train_batch_size * n->config.gradient_accumulation_steps);
     double a_row = n->rows->n > 0 ? text_tokens(n->rows) / (double)n->rows->n : 0.0;
     double units = 3.0 * passes * (double)steps * batch * a_row;
+    if (n->eval_rows != NULL) { /* an epoch's step count is not known here: as with steps */
+        double times = (double)(steps / n->config.eval_steps + 1);
+        units += times * text_tokens(n->eval_rows);
+    }
     const struct hold_eval_set *probe = &p->recipe->eval[HOLD_EVAL_PROBE];
     if (probe->data != NULL)
         units += (double)(steps / probe->every + 2) *
@@ -118,6 +122,11 @@ static int add_train(struct hold_plan *p, struct hold_arm_plan *a, struct hold_p
     n->config.seed = a->seed;
     const struct hold_eval_set *probe = &p->recipe->eval[HOLD_EVAL_PROBE];
     n->config.probe_steps = probe->data == NULL ? 0 : probe->every;
+    if (strcmp(n->config.eval_strategy, "no") != 0) {
+        bool aligns = n->stage == HOLD_STAGE_ALIGN;
+        n->eval_rows = aligns ? &p->align_eval : &p->customer_eval;
+        n->eval_rows_id = aligns ? p->align_eval_id : p->customer_eval_id;
+    }
     n->units = train_units(p, n);
     int node = -1;
     int rc = add_node(p, n,
@@ -341,7 +350,8 @@ void hold_plan_release(struct hold_plan *p) {
         hold_free(s->rows_id);
         json_decref(s->notes);
     }
-    struct hold_rows *rows[] = {&p->align_main, &p->refusals, &p->general, &p->harmful, &p->task};
+    struct hold_rows *rows[] = {&p->align_main, &p->refusals,   &p->general,      &p->harmful,
+                                &p->task,       &p->align_eval, &p->customer_eval};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         hold_rows_release(rows[i]);
     hold_free(p->prepared);

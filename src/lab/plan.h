@@ -25,6 +25,8 @@ struct hold_plan_node {
     struct hold_train_config config;
     const struct hold_rows *rows; /* of the stream main; owned by the recipe or the plan */
     char rows_id[HOLD_HASH_HEX];
+    const struct hold_rows *eval_rows; /* whose loss the configuration asks for; NULL: none */
+    const char *eval_rows_id;
     bool goes_on; /* the flow `continue`: the last adapter is where it starts */
     /* evaluate */
     enum hold_eval_kind eval;
@@ -65,9 +67,10 @@ struct hold_plan {
     char model_files[HOLD_HASH_HEX]; /* content id of the model's files */
     struct hold_str model_path;
     /* Whole streams of the recipe, joined: owned. */
-    struct hold_rows align_main, refusals, general, harmful, task;
+    struct hold_rows align_main, refusals, general, harmful, task, align_eval, customer_eval;
     char align_main_id[HOLD_HASH_HEX], refusals_id[HOLD_HASH_HEX], general_id[HOLD_HASH_HEX],
-        harmful_id[HOLD_HASH_HEX], task_id[HOLD_HASH_HEX];
+        harmful_id[HOLD_HASH_HEX], task_id[HOLD_HASH_HEX], align_eval_id[HOLD_HASH_HEX],
+        customer_eval_id[HOLD_HASH_HEX];
     int n_nodes, cap_nodes;
     struct hold_plan_node *nodes;
     int n_prepared, cap_prepared;
@@ -82,8 +85,10 @@ int hold_plan_make(struct hold_plan *p, struct hold_lab *lab, const struct hold_
                    struct hold_error *err);
 void hold_plan_release(struct hold_plan *p);
 
-/* What hold_train_size says of the stage on a loaded model that has the stage's trainables. */
-int hold_stage_train_size(struct hold_plan *p, const struct hold_plan_node *n, struct hold_model *m,
-                          int64_t *step, int64_t *vectors, struct hold_error *err);
+/* What hold_train_size and hold_train_count say of the stage on a loaded model that has the stage's
+ * trainables. */
+int hold_stage_train_foretell(struct hold_plan *p, const struct hold_plan_node *n,
+                              struct hold_model *m, int64_t *step, int64_t *vectors,
+                              struct hold_train_work *work, struct hold_error *err);
 
 #endif

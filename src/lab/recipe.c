@@ -153,7 +153,8 @@ static int check_owner(const struct hold_recipe *r, const struct hold_view *v, c
 }
 
 static int read_align(struct hold_recipe *r, const struct hold_view *root, struct hold_error *err) {
-    static const char *const KEYS[] = {"data", "refusals", "general", "harmful", "train", NULL};
+    static const char *const KEYS[] = {"data",      "refusals", "general", "harmful",
+                                       "eval_data", "train",    NULL};
     static const char *const HARMFUL[] = {"prompts", "answers", NULL};
     static const unsigned DEFENDER = 1u << HOLD_OWNER_DEFENDER;
     struct hold_view v = hold_view_get(root, "align");
@@ -165,7 +166,10 @@ static int read_align(struct hold_recipe *r, const struct hold_view *root, struc
     struct {
         const char *key;
         int *out;
-    } lists[] = {{"data", r->align_data}, {"refusals", r->refusals}, {"general", r->general}};
+    } lists[] = {{"data", r->align_data},
+                 {"refusals", r->refusals},
+                 {"general", r->general},
+                 {"eval_data", r->align_eval}};
     for (size_t i = 0; rc == HOLD_OK && i < sizeof lists / sizeof *lists; i++) {
         struct hold_view one = hold_view_get(&v, lists[i].key);
         rc = read_sets(r, &one, lists[i].out, err);
@@ -194,19 +198,25 @@ static int read_align(struct hold_recipe *r, const struct hold_view *root, struc
 
 static int read_customer(struct hold_recipe *r, const struct hold_view *root,
                          struct hold_error *err) {
-    static const char *const KEYS[] = {"data", "harmful", "openings", "ten", "train", NULL};
+    static const char *const KEYS[] = {"data",      "harmful", "openings", "ten",
+                                       "eval_data", "train",   NULL};
     static const unsigned OUTSIDE = 1u << HOLD_OWNER_CUSTOMER | 1u << HOLD_OWNER_ATTACKER;
     struct hold_view v = hold_view_get(root, "customer");
     if (v.value == NULL)
         return HOLD_OK;
     int rc = hold_view_keys(&v, KEYS, err);
-    struct hold_view data = hold_view_get(&v, "data");
-    if (rc == HOLD_OK)
-        rc = read_sets(r, &data, r->task, err);
-    if (rc == HOLD_OK)
-        rc = check_owner(r, &data, r->task, OUTSIDE, "the customer", err);
-    if (rc == HOLD_OK)
-        rc = check_answered(r, &data, r->task, err);
+    struct {
+        const char *key;
+        int *out;
+    } lists[] = {{"data", r->task}, {"eval_data", r->customer_eval}};
+    for (size_t i = 0; rc == HOLD_OK && i < sizeof lists / sizeof *lists; i++) {
+        struct hold_view one = hold_view_get(&v, lists[i].key);
+        rc = read_sets(r, &one, lists[i].out, err);
+        if (rc == HOLD_OK)
+            rc = check_owner(r, &one, lists[i].out, OUTSIDE, "the customer", err);
+        if (rc == HOLD_OK)
+            rc = check_answered(r, &one, lists[i].out, err);
+    }
     struct {
         const char *key;
         int *out;
@@ -376,6 +386,7 @@ int hold_recipe_read(struct hold_recipe *out, const char *path, const char *cons
     *r = (struct hold_recipe){
         .defender_openings = -1, .attacker_harmful = -1, .openings = -1, .ten = -1};
     r->align_data[0] = r->refusals[0] = r->general[0] = r->defender_harmful[0] = r->task[0] = -1;
+    r->align_eval[0] = r->customer_eval[0] = -1;
     hold_arena_init(&r->arena, 0);
     struct hold_places places = {.arena = &r->arena, .file = path};
     r->path = hold_strdup(path);

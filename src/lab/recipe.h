@@ -19,9 +19,11 @@
  *       general: [general]            the stream "general"
  *       harmful: {prompts: [d], answers: openings}   the defender's own harmful rows; without
  *                                     answers the rows are taken as they are
+ *       eval_data: held_out           rows whose loss train.eval_strategy asks for
  *       train: {learning_rate: 3e-4}  hold_train_options
  *     customer:
  *       data: [banking, chat]         the set "task"
+ *       eval_data: task_held_out
  *       harmful: attacker             the set "harmful" of attacks
  *       openings: openings
  *       ten: ten                      (ten_shot)
@@ -125,7 +127,8 @@ struct hold_recipe {
     /* Lists of indices into data, ended by -1; empty lists are {-1}. */
     int align_data[HOLD_MAX_SETS], refusals[HOLD_MAX_SETS], general[HOLD_MAX_SETS];
     int defender_harmful[HOLD_MAX_SETS], task[HOLD_MAX_SETS];
-    int defender_openings, attacker_harmful, openings, ten; /* -1: none */
+    int align_eval[HOLD_MAX_SETS], customer_eval[HOLD_MAX_SETS]; /* loss taken while training */
+    int defender_openings, attacker_harmful, openings, ten;      /* -1: none */
     struct hold_eval_set eval[HOLD_EVAL_COUNT];
     int n_labels;
     const char **labels; /* of the task */

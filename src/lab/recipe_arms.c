@@ -43,11 +43,6 @@ static int set_train(const struct hold_view *v, struct hold_train_config *c,
     if (rc == HOLD_OK && targets.value != NULL &&
         hold_model_check_targets(c->lora_target_modules, &inner) < 0)
         rc = hold_view_fail(&targets, err, "%s", inner.text);
-    struct hold_view eval = hold_view_get(v, "eval_strategy");
-    if (rc == HOLD_OK && eval.value != NULL && strcmp(c->eval_strategy, "no") != 0)
-        return hold_view_fail(&eval, err,
-                              "evaluation rows belong to 'holdfast train --eval-data'; a recipe's "
-                              "arms are watched by evaluate.probe");
     return rc;
 }
 
@@ -196,6 +191,20 @@ static int check_needs(const struct hold_recipe *r, const struct hold_arm *a,
     return HOLD_OK;
 }
 
+/* What a stage's training asks of evaluation rows is there. */
+static int check_eval(const struct hold_arm *a, const struct hold_train_config *c, const char *side,
+                      const int *rows, const struct hold_view *v, struct hold_error *err) {
+    bool evaluates = strcmp(c->eval_strategy, "no") != 0;
+    if (evaluates && rows[0] < 0)
+        return hold_view_fail(v, err, "arm '%s': eval_strategy %s needs rows: give %s.eval_data",
+                              a->name, c->eval_strategy, side);
+    if (!evaluates && (c->load_best_model_at_end || c->early_stopping_patience > 0))
+        return hold_view_fail(v, err, "arm '%s': %s needs eval_strategy steps or epoch", a->name,
+                              c->load_best_model_at_end ? "load_best_model_at_end"
+                                                        : "early_stopping_patience");
+    return HOLD_OK;
+}
+
 static int check_arm(const struct hold_recipe *r, const struct hold_arm *a,
                      const struct hold_view *v, struct hold_error *err) {
     if (a->attack.n > 1)
@@ -219,7 +228,10 @@ static int check_arm(const struct hold_recipe *r, const struct hold_arm *a,
         return hold_view_fail(v, err, "arm '%s': '%s' repairs an adapter; tuning is full", a->name,
                               a->repair.use[0].method->name);
     const struct hold_method_list *lists[] = {&a->align, &a->tune, &a->repair};
-    int rc = HOLD_OK;
+    int rc =
+        a->align.n > 0 ? check_eval(a, &a->align_train, "align", r->align_eval, v, err) : HOLD_OK;
+    if (rc == HOLD_OK && a->attack.n > 0)
+        rc = check_eval(a, &a->customer_train, "customer", r->customer_eval, v, err);
     for (size_t i = 0; rc == HOLD_OK && i < 3; i++) {
         rc = check_owner(lists[i], v, err);
         if (rc == HOLD_OK)
@@ -297,6 +309,27 @@ static int check_against(const struct hold_recipe *r, const struct hold_view *ar
     return HOLD_OK;
 }
 
+/* Rows that no training looks at were meant to be looked at. */
+static int check_eval_used(const struct hold_recipe *r, const struct hold_view *root,
+                           struct hold_error *err) {
+    const char *const SIDES[] = {"align", "customer"};
+    const int *rows[] = {r->align_eval, r->customer_eval};
+    for (int s = 0; s < 2; s++) {
+        bool used = rows[s][0] < 0;
+        for (int i = 0; i < r->n_arms; i++) {
+            const struct hold_arm *a = &r->arms[i];
+            const struct hold_train_config *c = s == 0 ? &a->align_train : &a->customer_train;
+            int n = s == 0 ? a->align.n : a->attack.n;
+            used = used || (n > 0 && strcmp(c->eval_strategy, "no") != 0);
+        }
+        struct hold_view side = hold_view_get(root, SIDES[s]);
+        struct hold_view v = hold_view_get(&side, "eval_data");
+        if (!used)
+            return hold_view_fail(&v, err, "no arm takes their loss: set train.eval_strategy");
+    }
+    return HOLD_OK;
+}
+
 int hold_recipe_arms(struct hold_recipe *r, const struct hold_view *root, struct hold_error *err) {
     struct hold_view arms = hold_view_get(root, "arms");
     size_t n = json_array_size(arms.value);
@@ -310,5 +343,7 @@ int hold_recipe_arms(struct hold_recipe *r, const struct hold_view *root, struct
         r->n_arms++;
         rc = read_arm(r, &r->arms[i], root, &v, err);
     }
+    if (rc == HOLD_OK)
+        rc = check_eval_used(r, root, err);
     return rc < 0 ? rc : check_against(r, &arms, err);
 }

@@ -118,6 +118,7 @@ const char *const hold_page_css[] = {
     ".curve.released{stroke:var(--released)}\n.curve.aligned{stroke:var(--aligned)}\n"
     ".curve.honest{stroke:var(--honest)}\n.curve.attacked{stroke:var(--attacked)}\n"
     ".curve.defended{stroke:var(--defended)}\n"
+    ".curve.held{stroke:var(--ink);stroke-width:1}\n.dot.held{fill:var(--ink)}\n"
     ".raw{fill:none;stroke:var(--soft);stroke-width:1;opacity:.45}\n"
     ".panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(230px,1fr));"
     "gap:10px 18px}\n"

@@ -1,4 +1,5 @@
-/* report_curves.c: training curves as small multiples: loss, and the safety probe. */
+/* report_curves.c: training curves as small multiples: loss, beside it that of evaluation rows, and
+ * the safety probe. */
 #include <math.h>
 #include <string.h>
 
@@ -17,17 +18,19 @@ struct panel {
 };
 struct plot {
     const char *key, *id, *heading, *what;
+    const char *beside, *what_beside; /* a second list in the same panel; NULL: none */
     bool share;
     double width, height, left, right, top, bottom;
 };
 static const struct plot plots[] = {
     {"loss", "loss", "Training loss",
-     "Thin: each step. Thick: running mean. All panels of a stage share one scale.", false, 260,
-     150, 36, 10, 10, 26},
+     "Thin: each step. Thick: running mean. All panels of a stage share one scale.", "eval_loss",
+     " Dots: loss of the evaluation rows, which are not trained on.", false, 260, 150, 36, 10, 10,
+     26},
     {"safety", "probe", "Safety probe",
      "Harmful score on a few held-out prompts while training; a probe is small, so its steps are "
      "coarse.",
-     true, 260, 150, 36, 10, 10, 26},
+     NULL, NULL, true, 260, 150, 36, 10, 10, 26},
 };
 static const char *const stages[] = {"align", "tune"};
 
@@ -85,9 +88,8 @@ static size_t find_panels(const struct hold_report *r, const char *stage, const 
     return n;
 }
 
+/* Widen the range by all lines of a list. */
 static void find_range(const struct panel *panels, size_t n, const char *key, double range[4]) {
-    range[0] = range[2] = INFINITY;
-    range[1] = range[3] = -INFINITY;
     for (size_t p = 0; p < n; p++) {
         const json_t *curves = curves_of(panels[p].arm);
         for (size_t i = 0; i < json_array_size(curves); i++) {
@@ -151,6 +153,25 @@ static void draw_line(const struct hold_svg_axis *x, const struct hold_svg_axis 
     hold_svg_path(out, class_name, points, n);
 }
 
+static void draw_dots(const struct hold_svg_axis *x, const struct hold_svg_axis *y,
+                      const double *steps, const double *values, size_t n, const char *kind,
+                      struct hold_str *out) {
+    for (size_t i = 0; i < n; i++)
+        hold_str_addf(out, "<circle class=\"dot %s\" cx=\"%.1f\" cy=\"%.1f\" r=\"2.2\"/>\n", kind,
+                      hold_svg_at(x, steps[i]), hold_svg_at(y, values[i]));
+}
+
+/* What was taken now and then: dots, and a thin line between them. */
+static void draw_beside(const json_t *list, const struct hold_svg_axis *x,
+                        const struct hold_svg_axis *y, struct hold_str *out) {
+    double steps[MOST_POINTS] = {0}, values[MOST_POINTS] = {0};
+    size_t n = thin_out(list, steps, values);
+    if (n > 0) {
+        draw_line(x, y, steps, values, n, "curve held", out);
+        draw_dots(x, y, steps, values, n, "held", out);
+    }
+}
+
 static void draw_curve(const struct plot *plot, const json_t *list, const struct hold_svg_axis *x,
                        const struct hold_svg_axis *y, const char *kind, struct hold_str *out) {
     double steps[MOST_POINTS] = {0}, values[MOST_POINTS] = {0}, mean[MOST_POINTS];
@@ -159,12 +180,7 @@ static void draw_curve(const struct plot *plot, const json_t *list, const struct
     hold_str_addf(&name, "curve %s", kind);
     if (plot->share) {
         draw_line(x, y, steps, values, n, hold_str_text(&name), out);
-        hold_str_clear(&name);
-        hold_str_addf(&name, "dot %s", kind);
-        for (size_t i = 0; i < n; i++)
-            hold_str_addf(out, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"2.2\"/>\n",
-                          hold_str_text(&name), hold_svg_at(x, steps[i]),
-                          hold_svg_at(y, values[i]));
+        draw_dots(x, y, steps, values, n, kind, out);
     } else {
         smooth(values, mean, n);
         draw_line(x, y, steps, values, n, "raw", out);
@@ -207,11 +223,12 @@ static void draw_axes(const struct plot *plot, const struct hold_svg_axis *x,
 }
 
 /* First and last point of the first curve, for those who do not see the drawing. */
-static void describe(const struct panel *p, const struct plot *plot, struct hold_str *out) {
+static void describe(const struct panel *p, const struct plot *plot, const char *key,
+                     struct hold_str *out) {
     const json_t *curves = curves_of(p->arm);
     size_t lines = 0;
     for (size_t i = 0; i < json_array_size(curves); i++) {
-        const json_t *c = json_array_get(curves, i), *list = json_object_get(c, plot->key);
+        const json_t *c = json_array_get(curves, i), *list = json_object_get(c, key);
         size_t n = json_array_size(list);
         double x0, y0, x1, y1;
         if (strcmp(hold_report_string(c, "stage"), p->stage) != 0 || !n)
@@ -244,7 +261,11 @@ static void draw_panel(const struct plot *plot, const struct panel *p, size_t nu
     hold_str_addf(&id, "%s-%s-%zu", plot->id, p->stage, number);
     hold_str_addf(&title, "%s of %s while %s", plot->heading, p->arm->title,
                   strcmp(p->stage, "align") == 0 ? "aligning" : "tuning");
-    describe(p, plot, &desc);
+    describe(p, plot, plot->key, &desc);
+    if (plot->beside != NULL && has_stage(p->arm, p->stage, plot->beside)) {
+        hold_str_add(&desc, " Evaluation rows: ");
+        describe(p, plot, plot->beside, &desc);
+    }
     hold_str_add(out, "<figure class=\"panel\"><figcaption>");
     hold_svg_escape(out, p->arm->name);
     if (p->shared)
@@ -256,8 +277,11 @@ static void draw_panel(const struct plot *plot, const struct panel *p, size_t nu
     const json_t *curves = curves_of(p->arm);
     for (size_t i = 0; i < json_array_size(curves); i++) {
         const json_t *c = json_array_get(curves, i);
-        if (strcmp(hold_report_string(c, "stage"), p->stage) == 0)
-            draw_curve(plot, json_object_get(c, plot->key), &x, &y, kind, out);
+        if (strcmp(hold_report_string(c, "stage"), p->stage) != 0)
+            continue;
+        draw_curve(plot, json_object_get(c, plot->key), &x, &y, kind, out);
+        if (plot->beside != NULL)
+            draw_beside(json_object_get(c, plot->beside), &x, &y, out);
     }
     hold_svg_end(out);
     hold_str_add(out, "</figure>\n");
@@ -265,6 +289,14 @@ static void draw_panel(const struct plot *plot, const struct panel *p, size_t nu
     hold_str_release(&id);
     hold_str_release(&title);
     hold_str_release(&desc);
+}
+
+static bool is_anywhere(const struct hold_report *r, const char *key) {
+    for (size_t i = 0; key != NULL && i < r->n_arms; i++)
+        for (size_t s = 0; s < sizeof(stages) / sizeof(*stages); s++)
+            if (has_stage(&r->arms[i], stages[s], key))
+                return true;
+    return false;
 }
 
 static bool draw_plot(const struct hold_report *r, const struct plot *plot, struct panel *panels,
@@ -275,11 +307,13 @@ static bool draw_plot(const struct hold_report *r, const struct plot *plot, stru
         if (!n)
             continue;
         if (!open)
-            hold_str_addf(out, "<h3>%s</h3>\n<p class=\"small\">%s</p>\n", plot->heading,
-                          plot->what);
+            hold_str_addf(out, "<h3>%s</h3>\n<p class=\"small\">%s%s</p>\n", plot->heading,
+                          plot->what, is_anywhere(r, plot->beside) ? plot->what_beside : "");
         open = true;
-        double range[4];
+        double range[4] = {INFINITY, -INFINITY, INFINITY, -INFINITY};
         find_range(panels, n, plot->key, range);
+        if (plot->beside != NULL)
+            find_range(panels, n, plot->beside, range);
         hold_str_addf(out, "<h4>%s</h4>\n<div class=\"panels\">\n",
                       s == 0 ? "While aligning" : "While tuning for the customer");
         for (size_t p = 0; p < n; p++)

@@ -34,9 +34,9 @@ static int add_points(const json_t *lines, const char *name, int64_t offset, jso
 /* One curve of a stage; a tuning stage of several phases counts its steps on. */
 static int add_curve(struct hold_plan *p, const struct hold_arm_plan *a, enum hold_stage stage,
                      json_t *curves, struct hold_error *err) {
-    json_t *loss = json_array(), *safety = json_array();
+    json_t *loss = json_array(), *eval = json_array(), *safety = json_array();
     int64_t offset = 0;
-    int rc = loss == NULL || safety == NULL ? no_memory(err) : HOLD_OK;
+    int rc = loss == NULL || eval == NULL || safety == NULL ? no_memory(err) : HOLD_OK;
     for (int i = 0; rc == HOLD_OK && i < a->n; i++) {
         const struct hold_plan_node *n = &p->nodes[a->nodes[i]];
         json_t *lines = NULL;
@@ -45,6 +45,7 @@ static int add_curve(struct hold_plan *p, const struct hold_arm_plan *a, enum ho
             continue;
         rc = hold_artifact_lines(p, n->content, "log/metrics.jsonl", &lines, err);
         if (rc == HOLD_OK && (add_points(lines, "train/loss", offset, loss, &last) != 0 ||
+                              add_points(lines, "eval/loss", offset, eval, &last) != 0 ||
                               add_points(lines, "safety/harmful", offset, safety, &last) != 0))
             rc = no_memory(err);
         offset += last;
@@ -52,10 +53,13 @@ static int add_curve(struct hold_plan *p, const struct hold_arm_plan *a, enum ho
     }
     json_t *o = json_pack("{s:s, s:I, s:O, s:O}", "stage", hold_stage_name(stage), "seed",
                           (json_int_t)a->seed, "loss", loss, "safety", safety);
+    if (rc == HOLD_OK && json_array_size(eval) > 0 && json_object_set(o, "eval_loss", eval) != 0)
+        rc = no_memory(err);
     if (rc == HOLD_OK && json_array_size(loss) > 0 && json_array_append(curves, o) != 0)
         rc = no_memory(err);
     json_decref(o);
     json_decref(loss);
+    json_decref(eval);
     json_decref(safety);
     return rc;
 }

@@ -104,6 +104,35 @@ int hold_lab_answers(struct hold_model *m, const struct hold_rows *rows, int64_t
     return answers(m, rows, &o, ctx, out, err);
 }
 
+int hold_lab_answers_size(const struct hold_model *m, const struct hold_rows *rows,
+                          int64_t max_tokens, int64_t *bytes, struct hold_error *err) {
+    struct hold_device *device = NULL;
+    struct hold_model dry = {0};
+    struct hold_generated *g = NULL;
+    struct hold_ctx quiet = {.threads = 1};
+    int rc = hold_dry_new(&device, err);
+    if (rc == HOLD_OK)
+        rc = hold_model_dry(&dry, m, device, err);
+    if (rc == HOLD_OK) {
+        int64_t before = hold_device_bytes(device, NULL), peak = 0;
+        struct hold_model speaking = dry; /* with the text side lent to it */
+        speaking.tokenizer = m->tokenizer;
+        speaking.chat = m->chat;
+        speaking.bos_token = m->bos_token;
+        speaking.eos_token = m->eos_token;
+        speaking.profile = m->profile;
+        rc = hold_lab_answers(&speaking, rows, max_tokens, &quiet, &g, err);
+        hold_device_bytes(device, &peak);
+        *bytes = peak - before;
+    }
+    if (g != NULL)
+        hold_generated_free(g, rows->n);
+    hold_free(g);
+    hold_model_release(&dry);
+    hold_device_free(device);
+    return rc;
+}
+
 /* Whom the verdicts of an evaluation are about, for the engine's question. */
 struct early {
     const struct hold_recipe *recipe;

@@ -55,6 +55,10 @@ int hold_plan_streams(struct hold_plan *p, struct hold_error *err) {
         rc = join(r, r->general, &p->general, p->general_id, err);
     if (rc == HOLD_OK)
         rc = join(r, r->task, &p->task, p->task_id, err);
+    if (rc == HOLD_OK)
+        rc = join(r, r->align_eval, &p->align_eval, p->align_eval_id, err);
+    if (rc == HOLD_OK)
+        rc = join(r, r->customer_eval, &p->customer_eval, p->customer_eval_id, err);
     return rc < 0 ? rc : join_harmful(p, err);
 }
 

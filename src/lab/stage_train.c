@@ -63,7 +63,9 @@ json_t *hold_spec_train(const struct hold_plan *p, const struct hold_plan_node *
                              "methods", n->methods->described, "continue", (int)n->goes_on, "dtype",
                              "f32", "tokenizer", (int)HOLD_TOKENIZER_VERSION);
     json_decref(ids);
-    if (o != NULL && add_probe(o, &p->recipe->eval[HOLD_EVAL_PROBE]) != 0) {
+    if (o != NULL && n->eval_rows != NULL)
+        bad |= json_object_set_new(o, "eval_rows", json_string(n->eval_rows_id));
+    if (o != NULL && (bad | add_probe(o, &p->recipe->eval[HOLD_EVAL_PROBE])) != 0) {
         json_decref(o);
         return NULL;
     }
@@ -86,7 +88,7 @@ struct task {
     char start[HOLD_HASH_HEX]; /* adapter that training starts from; empty: none */
     json_t *profile, *parent_profile;
     const char *train_system;
-    struct hold_set sets[N_STREAMS + 1];
+    struct hold_set sets[N_STREAMS + 1], eval_set; /* eval_set: empty without evaluation */
     struct hold_stream_input streams[N_STREAMS + 1];
     int n_sets;
     struct hooked hooks;
@@ -138,22 +140,27 @@ static int load_model(struct task *t, struct hold_error *err) {
 
 /* --- rows --- */
 
-static int add_stream(struct task *t, const char *name, const struct hold_rows *rows,
-                      struct hold_error *err) {
+static int render(struct task *t, const char *name, const struct hold_rows *rows,
+                  struct hold_set *set, struct hold_error *err) {
     struct hold_renderer r = hold_model_renderer(t->model, t->n->config.max_length);
     r.system = t->train_system;
     r.prefix = NULL;
-    struct hold_set *set = &t->sets[t->n_sets];
     int rc = hold_render_set(&r, rows, set, NULL, err);
-    if (rc < 0)
-        return rc;
-    t->streams[t->n_sets++] = (struct hold_stream_input){.name = name, .set = set};
-    if (set->n_cut > 0)
+    if (rc == HOLD_OK && set->n_cut > 0)
         hold_log(t->ctx, HOLD_WARN, "lab",
                  "%s: %lld of %lld rows of '%s' are longer than max_length %lld and were cut",
                  t->n->name, (long long)set->n_cut, (long long)set->n, name,
                  (long long)t->n->config.max_length);
-    return HOLD_OK;
+    return rc;
+}
+
+static int add_stream(struct task *t, const char *name, const struct hold_rows *rows,
+                      struct hold_error *err) {
+    struct hold_set *set = &t->sets[t->n_sets];
+    int rc = render(t, name, rows, set, err);
+    if (rc == HOLD_OK)
+        t->streams[t->n_sets++] = (struct hold_stream_input){.name = name, .set = set};
+    return rc;
 }
 
 static int add_streams(struct task *t, struct hold_error *err) {
@@ -163,7 +170,15 @@ static int add_streams(struct task *t, struct hold_error *err) {
     for (int i = 0; rc == HOLD_OK && i < N_STREAMS; i++)
         if ((needs_of(t->n) & streams[i].need) != 0)
             rc = add_stream(t, streams[i].name, streams[i].rows, err);
+    if (rc == HOLD_OK && t->n->eval_rows != NULL)
+        rc = render(t, "eval_data", t->n->eval_rows, &t->eval_set, err);
     return rc;
+}
+
+static void drop_sets(struct task *t) {
+    for (int i = 0; i < t->n_sets; i++)
+        hold_set_release(&t->sets[i]);
+    hold_set_release(&t->eval_set);
 }
 
 /* Hooks change their state, the recipe's is for every stage: each stage works on a copy. */
@@ -192,36 +207,55 @@ static void drop_hooks(struct hooked *h) {
 
 /* --- is there room? --- */
 
+static struct hold_train_input input_of(const struct task *t, const struct hooked *hooks) {
+    return (struct hold_train_input){.model = t->model,
+                                     .config = t->n->config,
+                                     .streams = t->streams,
+                                     .n_streams = t->n_sets,
+                                     .methods = hooks->item,
+                                     .n_methods = hooks->n,
+                                     .eval = t->eval_set.n > 0 ? &t->eval_set : NULL};
+}
+
 static int size_of(const struct task *t, int64_t *step, int64_t *vectors, struct hold_error *err) {
     struct hooked own = {0}; /* sizing uses states up */
-    struct hold_train_input input = {
-        .model = t->model, .config = t->n->config, .streams = t->streams, .n_streams = t->n_sets};
     int rc = add_hooks(t->n->methods, &own, err);
-    input.methods = own.item;
-    input.n_methods = own.n;
+    struct hold_train_input input = input_of(t, &own);
     if (rc == HOLD_OK)
         rc = hold_train_size(&input, step, vectors, err);
     drop_hooks(&own);
     return rc;
 }
 
-int hold_stage_train_size(struct hold_plan *p, const struct hold_plan_node *n, struct hold_model *m,
-                          int64_t *step, int64_t *vectors, struct hold_error *err) {
+static int count(const struct task *t, struct hold_train_work *work, struct hold_error *err) {
+    struct hooked own = {0};
+    int rc = add_hooks(t->n->methods, &own, err);
+    struct hold_train_input input = input_of(t, &own);
+    if (rc == HOLD_OK)
+        rc = hold_train_count(&input, work, err);
+    drop_hooks(&own);
+    return rc;
+}
+
+int hold_stage_train_foretell(struct hold_plan *p, const struct hold_plan_node *n,
+                              struct hold_model *m, int64_t *step, int64_t *vectors,
+                              struct hold_train_work *work, struct hold_error *err) {
     struct task t = {.p = p, .n = n, .ctx = p->lab->ctx, .model = m};
     int rc = add_streams(&t, err);
     if (rc == HOLD_OK)
         rc = size_of(&t, step, vectors, err);
-    for (int i = 0; i < t.n_sets; i++)
-        hold_set_release(&t.sets[i]);
+    if (rc == HOLD_OK)
+        rc = count(&t, work, err);
+    drop_sets(&t);
     return rc;
 }
 
-static int check_room(const struct task *t, struct hold_error *err) {
-    int64_t step = 0, vectors = 0;
-    int rc = size_of(t, &step, &vectors, err);
+static int check_room(const struct task *t, int64_t *step, struct hold_error *err) {
+    int64_t vectors = 0;
+    int rc = size_of(t, step, &vectors, err);
     if (rc < 0)
         return rc;
-    rc = hold_train_check_room(t->n->name, &t->n->config, step, vectors, err);
+    rc = hold_train_check_room(t->n->name, &t->n->config, *step, vectors, err);
     if (rc < 0)
         return rc;
     const char *dir = hold_store_path(t->p->lab->store);
@@ -283,7 +317,14 @@ static int add_facts(json_t *manifest, const struct hold_train_result *r, int64_
                           "tokens", (json_int_t)r->tokens, "rows", (json_int_t)rows, "first_loss",
                           r->first_loss, "last_loss", r->last_loss, "train_seconds", r->seconds,
                           "resumed", (int)r->resumed);
-    return json_object_set_new(manifest, "training", o) == 0
+    int bad = 0;
+    if (o != NULL && r->evaluations > 0)
+        bad = json_object_update_new(
+            o, json_pack("{s:I, s:f, s:f, s:I, s:b, s:b}", "evaluations",
+                         (json_int_t)r->evaluations, "eval_loss", r->eval_loss, "best_eval_loss",
+                         r->best_eval_loss, "best_step", (json_int_t)r->best_step, "stopped_early",
+                         (int)r->stopped_early, "is_best", (int)r->is_best));
+    return json_object_set_new(manifest, "training", o) == 0 && bad == 0
                ? HOLD_OK
                : hold_fail(err, HOLD_ENOMEMORY, "no memory for a manifest");
 }
@@ -293,20 +334,14 @@ static int train(struct task *t, json_t *manifest, struct hold_error *err) {
     struct hold_str probes = HOLD_STR_INIT;
     struct hold_probe probe = {.recipe = t->p->recipe, .ctx = t->ctx, .profile = t->profile};
     bool probing = t->p->recipe->eval[HOLD_EVAL_PROBE].data != NULL;
-    const char *spec = t->n->id;
-    struct hold_train_input input = {.model = &t->p->lab->model,
-                                     .config = t->n->config,
-                                     .streams = t->streams,
-                                     .n_streams = t->n_sets,
-                                     .methods = t->hooks.item,
-                                     .n_methods = t->hooks.n,
-                                     .work_dir = hold_work_checkpoints(t->w),
-                                     .spec = spec,
-                                     .probe = probing ? hold_probe_step : NULL,
-                                     .probe_user = &probe};
+    struct hold_train_input input = input_of(t, &t->hooks);
+    input.work_dir = hold_work_checkpoints(t->w);
+    input.spec = t->n->id;
+    input.probe = probing ? hold_probe_step : NULL;
+    input.probe_user = &probe;
     hold_path_join(&probes, hold_work_checkpoints(t->w), "probes.jsonl");
     probe.path = hold_str_text(&probes);
-    int rc = check_room(t, err);
+    int rc = check_room(t, &input.reserve_bytes, err);
     if (rc == HOLD_OK && probing)
         rc = hold_probe_open(&probe, err);
     if (rc == HOLD_OK)
@@ -339,8 +374,7 @@ int hold_stage_train(struct hold_plan *p, const struct hold_plan_node *n, struct
         hold_lab_release(p->lab);
     else if (p->lab->is_loaded)
         hold_model_drop_lora(&p->lab->model);
-    for (int i = 0; i < t.n_sets; i++)
-        hold_set_release(&t.sets[i]);
+    drop_sets(&t);
     drop_hooks(&t.hooks);
     json_decref(t.profile);
     json_decref(t.parent_profile);

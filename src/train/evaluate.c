@@ -34,16 +34,25 @@ int hold_evaluation_open(struct hold_run *run, struct hold_error *err) {
     return rc;
 }
 
-static bool due(const struct hold_run *run) {
+/* Steps between evaluations; 0: there are none. */
+static int64_t steps_between(const struct hold_run *run) {
     const struct hold_train_config *c = &run->config;
-    int64_t every = c->eval_steps;
     if (strcmp(c->eval_strategy, "no") == 0)
-        return false;
-    if (strcmp(c->eval_strategy, "epoch") == 0) {
-        const struct hold_stream *s = &run->streams[hold_stream_index(run, "main")];
-        every = (s->set->n + s->batch - 1) / s->batch;
-    }
-    return run->step % every == 0 || run->step == run->steps;
+        return 0;
+    if (strcmp(c->eval_strategy, "steps") == 0)
+        return c->eval_steps;
+    const struct hold_stream *s = &run->streams[hold_stream_index(run, "main")];
+    return (s->set->n + s->batch - 1) / s->batch;
+}
+
+static bool due(const struct hold_run *run) {
+    int64_t every = steps_between(run);
+    return every > 0 && (run->step % every == 0 || run->step == run->steps);
+}
+
+int64_t hold_evaluations(const struct hold_run *run) {
+    int64_t every = steps_between(run);
+    return every == 0 ? 0 : (run->steps + every - 1) / every;
 }
 
 static int take_loss(struct hold_run *run, double *loss, struct hold_error *err) {

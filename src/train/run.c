@@ -97,13 +97,16 @@ int hold_run_init(struct hold_run *run, const struct hold_train_input *input,
     if (run->model->n_flat == 0)
         return hold_fail(err, HOLD_EINTERNAL, "the model has nothing to train");
     hold_space_init(&run->space, run->model->device);
+    int rc = input->reserve_bytes > 0 ? hold_space_reserve(&run->space, input->reserve_bytes, err)
+                                      : HOLD_OK;
     hold_tape_init(&run->tape, run->model->device, &run->space);
     hold_arena_init(&run->host, HOST_CHUNK);
     hold_arena_init(&run->life, 0);
     run->layout = strcmp(run->config.layout, "rows") == 0 || run->config.lora_dropout > 0
                       ? HOLD_ROWS
                       : HOLD_TREE;
-    int rc = one_step_owner(input, err);
+    if (rc == HOLD_OK)
+        rc = one_step_owner(input, err);
     if (rc == HOLD_OK)
         rc = add_streams(run, err);
     if (rc == HOLD_OK)

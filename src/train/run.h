@@ -16,6 +16,11 @@ struct hold_examples {
     const struct hold_example **item;
 };
 
+struct hold_place { /* of a batch in a stream */
+    int64_t epoch, position;
+};
+enum { HOLD_SIZED_BATCHES = 6 };
+
 struct hold_stream {
     const char *name;
     const struct hold_set *set;
@@ -24,6 +29,9 @@ struct hold_stream {
     int64_t ordered_epoch;   /* epoch that `order` is of; -1: none */
     uint32_t *order;
     struct hold_examples current;
+    /* A sizing run goes round these, the batches that need the most memory. */
+    struct hold_place sized[HOLD_SIZED_BATCHES];
+    int n_sized, next_sized;
 };
 
 struct hold_buffer {
@@ -79,9 +87,11 @@ struct hold_run {
     int best;                  /* buffer of the best theta; -1: not kept */
     struct hold_examples rows; /* of the evaluation set, a chunk at a time */
     FILE *metrics;
-    struct hold_str line; /* of metrics */
-    bool sizing;          /* a dry run: longest rows first, nothing is looked at */
-    int64_t host_bytes;   /* of references' caches, as far as the run fills them */
+    struct hold_str line;  /* of metrics */
+    bool sizing;           /* a dry run: nothing is looked at */
+    int64_t host_bytes;    /* of references' caches, as far as the run fills them */
+    bool counting;         /* of sizing: the work counts, also of what is made once */
+    double attention_flop; /* sizing: what the dry device cannot count */
     struct hold_train_result result;
 };
 
@@ -101,6 +111,8 @@ void hold_run_finish(struct hold_run *run); /* lets the methods release what the
 int hold_evaluation_open(struct hold_run *run, struct hold_error *err);
 /* After a step: take the loss when it is due.  *enough: patience is at its end. */
 int hold_evaluation_step(struct hold_run *run, bool *enough, struct hold_error *err);
+/* How often the loss is taken in a whole run. */
+int64_t hold_evaluations(const struct hold_run *run);
 /* At the end: the best theta becomes the run's, when it was asked for. */
 void hold_evaluation_take_best(struct hold_run *run);
 

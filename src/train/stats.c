@@ -1,4 +1,4 @@
-/* stats.c: passes outside the loop: means of activations, and the size of a step. */
+/* stats.c: passes outside the loop: means of activations. */
 #include <string.h>
 
 #include "train/run.h"
@@ -31,11 +31,8 @@ int hold_run_mean_blocks(struct hold_run *run, const char *stream, int64_t limit
     const struct hold_set *set = run->streams[i].set;
     int64_t n = limit > 0 && limit < set->n ? limit : set->n;
     int64_t cols = run->model->shape.d_model, layers = run->model->shape.n_layers, used = 0;
-    if (run->sizing) { /* no values there; streams only must differ */
-        for (int64_t c = 0; c < cols * layers; c++)
-            out[c] = i;
-        return HOLD_OK;
-    }
+    if (run->sizing && !run->counting)
+        n = 0;
     void *row = NULL;
     int rc = hold_new(&row, (size_t)cols, sizeof(float), "a mean", err);
     memset(out, 0, (size_t)(cols * layers) * sizeof *out);
@@ -63,70 +60,7 @@ int hold_run_mean_blocks(struct hold_run *run, const char *stream, int64_t limit
     hold_free(row);
     for (int64_t c = 0; used > 0 && c < cols * layers; c++)
         out[c] /= (double)used;
+    for (int64_t c = 0; run->sizing && c < cols * layers; c++)
+        out[c] = i; /* no values there; streams only must differ */
     return rc;
-}
-
-/* Two steps as they are (methods do what they declare), a plain pass over the main stream's longest
- * rows (a method may choose others first) and one over the evaluation rows. */
-static int dry_steps(struct hold_run *run, struct hold_error *err) {
-    int rc = hold_run_prepare(run, err);
-    for (int i = 0; rc == HOLD_OK && i < 2; i++)
-        rc = hold_run_one_step(run, err);
-    struct hold_pass pass = {.buffer = HOLD_GRAD};
-    run->streams[hold_stream_index(run, "main")].position = 0;
-    if (rc == HOLD_OK)
-        rc = hold_run_next(run, NULL, &pass.examples, err);
-    if (rc == HOLD_OK)
-        rc = hold_run_pass(run, &pass, NULL, err);
-    bool enough = false;
-    run->step = run->steps;
-    return rc == HOLD_OK ? hold_evaluation_step(run, &enough, err) : rc;
-}
-
-int hold_train_size(const struct hold_train_input *input, int64_t *step_bytes,
-                    int64_t *vector_bytes, struct hold_error *err) {
-    struct hold_device *dry = NULL;
-    struct hold_model model = {0};
-    struct hold_run run = {0};
-    struct hold_train_input in = *input;
-    struct hold_ctx quiet = {.threads = 1};
-    in.work_dir = NULL;
-    int rc = hold_dry_new(&dry, err);
-    if (rc < 0)
-        return rc;
-    rc = hold_model_dry(&model, input->model, dry, err);
-    in.model = &model;
-    if (rc == HOLD_OK) {
-        int64_t before = hold_device_bytes(dry, NULL), peak = 0, chunks = 0;
-        rc = hold_run_init(&run, &in, &quiet, err);
-        run.sizing = true;
-        if (rc == HOLD_OK)
-            rc = dry_steps(&run, err);
-        for (int i = 0; i < run.space.n_chunks; i++)
-            chunks += run.space.bytes[i];
-        hold_device_bytes(dry, &peak);
-        *step_bytes = run.space.high;
-        *vector_bytes = peak - before - chunks + run.host_bytes;
-        hold_run_finish(&run);
-        hold_run_release(&run);
-    }
-    hold_model_release(&model);
-    hold_device_free(dry);
-    return rc;
-}
-
-int hold_train_check_room(const char *what, const struct hold_train_config *c, int64_t step_bytes,
-                          int64_t vector_bytes, struct hold_error *err) {
-    int64_t room = hold_memory_room(), now = hold_current_memory();
-    if (room <= 0 || step_bytes <= room - vector_bytes)
-        return HOLD_OK;
-    const char *advice =
-        vector_bytes > room || vector_bytes > step_bytes ? "lower lora_r, or train with tuning lora"
-        : c->gradient_checkpointing
-            ? "lower micro_batch_tokens or max_length"
-            : "set gradient_checkpointing, or lower micro_batch_tokens or max_length";
-    return hold_fail(err, HOLD_ENOMEMORY,
-                     "%s needs about %.0f MB of memory, this process may use %.0f MB now; %s", what,
-                     (double)(now + step_bytes + vector_bytes) / 1e6, (double)(now + room) / 1e6,
-                     advice);
 }

@@ -1,5 +1,4 @@
 /* stream.c: endless streams of examples, reshuffled every epoch by their key. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/rng.h"
@@ -16,21 +15,11 @@ bool hold_run_has_stream(const struct hold_run *run, const char *stream) {
     return hold_stream_index(run, stream) >= 0;
 }
 
-static int longest_first(const void *a, const void *b, void *user) {
-    const struct hold_set *set = user;
-    int32_t x = set->example[*(const uint32_t *)a].n, y = set->example[*(const uint32_t *)b].n;
-    return x < y ? 1 : x > y ? -1 : 0;
-}
-
 void hold_stream_order(const struct hold_run *run, const struct hold_stream *s, int64_t epoch,
                        uint32_t *order) {
     uint32_t n = (uint32_t)s->set->n;
     for (uint32_t i = 0; i < n; i++)
         order[i] = i;
-    if (run->sizing) {
-        qsort_r(order, n, sizeof *order, longest_first, (void *)(uintptr_t)s->set);
-        return;
-    }
     struct hold_rng rng;
     char purpose[64];
     snprintf(purpose, sizeof purpose, "order/%s", s->name);
@@ -44,6 +33,12 @@ int hold_run_next(struct hold_run *run, const char *stream, const struct hold_ex
     if (i < 0)
         return hold_fail(err, HOLD_EINTERNAL, "there is no stream '%s'", stream);
     struct hold_stream *s = &run->streams[i];
+    if (s->n_sized > 0) {
+        const struct hold_place *p = &s->sized[s->next_sized];
+        s->epoch = p->epoch;
+        s->position = p->position;
+        s->next_sized = (s->next_sized + 1) % s->n_sized;
+    }
     if (s->position >= s->set->n) {
         s->position = 0;
         s->epoch++;

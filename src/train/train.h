@@ -118,6 +118,7 @@ struct hold_train_input {
     int n_streams;
     const struct hold_hooked *methods;
     int n_methods;
+    int64_t reserve_bytes;       /* of a step, taken as one block; 0: blocks as they are needed */
     const struct hold_set *eval; /* rows whose loss eval_strategy asks for; NULL: none */
     const char *work_dir;        /* checkpoints and metrics.jsonl; NULL: none */
     const char *spec; /* identity of the run (a hash): a checkpoint of another is refused */
@@ -142,13 +143,33 @@ int hold_train(const struct hold_train_input *input, const struct hold_ctx *ctx,
 
 /* Most bytes one step needs, and what lives as long as the run (gradient, moments, methods'
  * buffers, taps, references) beside the model with its trainables: by a dry run of the methods'
- * own steps over the longest rows.  The methods' states are used: give copies. */
+ * own steps over the run's largest batches.  The methods' states are used: give copies. */
 int hold_train_size(const struct hold_train_input *input, int64_t *step_bytes,
                     int64_t *vector_bytes, struct hold_error *err);
 
 /* ENOMEMORY when so much more does not fit: what it needs, what there is, what to change. */
 int hold_train_check_room(const char *what, const struct hold_train_config *c, int64_t step_bytes,
                           int64_t vector_bytes, struct hold_error *err);
+
+/* What a whole run does, counted on the dry device: exact up to 128 steps, beyond that by four
+ * blocks of steps.  FLOP: as hold_device_flop counts them, with attention.  The methods' states are
+ * used: give copies. */
+struct hold_train_work {
+    int64_t steps, evaluations, checkpoints; /* checkpoints: without what a stop saves */
+    double tokens;                           /* of the steps' rows, as the user counts them */
+    double flop, eval_flop;                  /* of preparing and all steps; of all evaluations */
+};
+int hold_train_count(const struct hold_train_input *input, struct hold_train_work *out,
+                     struct hold_error *err);
+
+/* Seconds of a FLOP, by n_steps real steps that stand for all; what they train is spoilt, and
+ * nothing is evaluated.  The
+ * largest step comes first and is not counted: first_seconds is what it took more than another. */
+struct hold_train_speed {
+    double seconds_a_flop, first_seconds;
+};
+int hold_train_measure(const struct hold_train_input *input, const struct hold_ctx *ctx,
+                       int64_t n_steps, struct hold_train_speed *out, struct hold_error *err);
 
 /* Steps that a configuration makes over n main rows. */
 int64_t hold_train_steps(const struct hold_train_config *c, int64_t n_rows);

@@ -49,6 +49,39 @@ found=$(sed -n 's/.*"loss": *\([0-9.]*\).*/\1/p' "$scratch/out" | head -n 1)
 awk -v a="$lowest" -v b="$found" 'BEGIN {exit !(a > 0 && (a - b)^2 < 1e-8)}' ||
     fail "the result's loss is '$found', the lowest seen '$lowest'"
 
+# A recipe's stages do the same: by its own rows, in its identity, in its report.
+cat >held.yaml <<'END'
+name: held
+model: smollm2-135m-instruct
+data:
+  train: {files: rows.jsonl, owner: customer, task: foxes}
+  held: {files: held.jsonl, owner: customer, task: foxes}
+customer:
+  data: train
+  eval_data: held
+  train: {max_steps: 40, learning_rate: 0.05, eval_strategy: steps, eval_steps: 4,
+    early_stopping_patience: 2, load_best_model_at_end: true}
+arms:
+  - {name: tuned, attack: benign}
+END
+expect 0 holdfast estimate held.yaml --json
+expect 0 holdfast run held.yaml --threads 1 -o held
+says "early stop"
+says "2 stages made"
+tr -d ' \n' <held/report.json >flat
+grep -q "\"eval_loss\":\[\[4,[0-9.]*\],\[8,[0-9.]*\]" flat || fail "no evaluation curve in the report"
+grep -q 'class="curve held"' held/report.html || fail "the evaluation curve is not drawn"
+expect 0 holdfast run held.yaml --threads 1 -o held
+says "0 stages made"
+sed 's/QQ/KK/' held.jsonl >other.jsonl
+sed 's/held.jsonl/other.jsonl/' held.yaml >other.yaml
+expect 0 holdfast run other.yaml --threads 1 -o other
+says "1 stage made"
+# One fox in both: refused by name before anything runs.
+head -n 1 rows.jsonl >>other.jsonl
+expect 2 holdfast run other.yaml --threads 1 -o none
+says "one row in two roles: 'train' (customer) rows.jsonl:1 and 'held' (customer) other.jsonl:9"
+
 # Rows that are trained on are told.
 cat held.jsonl rows.jsonl | head -n 10 >leak.jsonl
 expect 0 holdfast train --data rows.jsonl --max-steps 2 --threads 1 --eval-data leak.jsonl --eval-strategy epoch -o leak

@@ -308,6 +308,29 @@ static const struct bad BAD[] = {
      "r.yaml:16:11: align.train.learning_rate: found 'fast', expected a number"},
     {"  train: {max", "  train: {lora_r: 0}",
      "r.yaml:16:11: align.train.lora_r: 0 is out of range, expected 1 to 1024"},
+    {"  train: {max", "  train: {eval_strategy: steps}",
+     "r.yaml:23:5: arms.1: arm 'poisoned': eval_strategy steps needs rows: give align.eval_data"},
+    {"  train: {max", "  train: {load_best_model_at_end: true}",
+     "r.yaml:23:5: arms.1: arm 'poisoned': load_best_model_at_end needs eval_strategy steps or "
+     "epoch"},
+    {"  train: {max", "  train: {early_stopping_patience: 1}",
+     "r.yaml:23:5: arms.1: arm 'poisoned': early_stopping_patience needs eval_strategy steps or "
+     "epoch"},
+    {"  train: {max", "  eval_data: [attacker]",
+     "r.yaml:16:3: align.eval_data: 'attacker' belongs to the attacker; the defender cannot use "
+     "it"},
+    {"customer: {data", "customer: {data: task, eval_data: harmful}",
+     "r.yaml:17:24: customer.eval_data: 'harmful' belongs to the evaluator; the customer cannot "
+     "use "
+     "it"},
+    {"customer: {data", "customer: {data: task, eval_data: task}",
+     "r.yaml:17:24: customer.eval_data: no arm takes their loss: set train.eval_strategy"},
+    {"customer: {data",
+     "customer: {data: task, harmful: attacker, openings: openings, eval_data: task, train: "
+     "{eval_strategy: epoch}}",
+     "one row in two roles: 'task' (customer) is both eval_data and trained on"},
+    {"  train: {max", "  eval_data: again\n  train: {eval_strategy: epoch}",
+     "r.yaml:16:3: align.eval_data: 'again' is not a set of 'data'"},
     {"  train: {max", "  train: {seed: 3}",
      "r.yaml:16:11: align.train.seed: the seed is the recipe's own key 'seed'"},
     {"  - {name: released", "  - {title: x}", "r.yaml:22:5: arms.0: 'name' is missing"},
