@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "device/cpu/bf16.h"
 
 enum { ALIGN = 64, HUGE_PAGE = 2 << 20 };
 
@@ -177,17 +178,57 @@ static void cpu_gemm(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t
     product(d, ta, tb, m, n, k, alpha, hold_f32(a), lda, hold_f32(b), ldb, beta, hold_f32(c), ldc);
 }
 
-/* The rows stay where they are, for the backward product; the forward product reads a packed copy:
- * nothing is left to arrange in a call, so that few rows (decoding) run as fast as many. */
+static void cpu_gemm_live(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
+                          struct hold_ptr a, int64_t lda, struct hold_ptr b, int64_t ldb,
+                          float beta, struct hold_ptr c, int64_t ldc) {
+    struct hold_cpu *cpu = hold_cpu(d);
+    if (!cpu->state.bf16 || m <= 0 || n <= 0 || k <= 0) {
+        product(d, ta, tb, m, n, k, 1, hold_f32(a), lda, hold_f32(b), ldb, beta, hold_f32(c), ldc);
+        return;
+    }
+    cpu->state.flop += 2.0 * (double)m * (double)n * (double)k;
+    cpu->bf16_products.live_product(d, ta, tb, m, n, k, hold_f32(a), lda, hold_f32(b), ldb, beta,
+                                    hold_f32(c), ldc);
+}
+
+/* In f32 the rows stay where they are, for the backward product; the forward product reads a packed
+ * copy: nothing is left to arrange in a call, so that few rows (decoding) run as fast as many.  In
+ * bf16 each direction has its copy. */
 struct hold_weight {
     const float *w;
-    struct hold_ptr packed;
+    struct hold_ptr packed, packed_back;
     int64_t out, in;
+    bool bf16;
 };
+
+static int pack_f32(struct hold_device *d, struct hold_weight *self, struct hold_error *err) {
+    const struct hold_cpu_products *products = &hold_cpu(d)->products;
+    int code = cpu_alloc(d, products->packed_bytes(self->out, self->in), &self->packed, err);
+    if (code)
+        return code;
+    hold_cpu_protect(hold_cpu(d), true); /* a guarded device's new block is closed */
+    products->pack(d, self->w, self->out, self->in, hold_f32(self->packed));
+    return HOLD_OK;
+}
+
+static int pack_bf16(struct hold_device *d, struct hold_weight *self, struct hold_error *err) {
+    const struct hold_cpu_bf16_products *products = &hold_cpu(d)->bf16_products;
+    int64_t out = self->out, in = self->in;
+    int code = cpu_alloc(d, products->packed_bytes(out, in), &self->packed, err);
+    if (!code)
+        code = cpu_alloc(d, products->packed_bytes(in, out), &self->packed_back, err);
+    if (code) {
+        cpu_release(d, self->packed);
+        return code;
+    }
+    hold_cpu_protect(hold_cpu(d), true);
+    products->pack(d, true, out, in, self->w, in, hold_u32(self->packed));
+    products->pack(d, false, in, out, self->w, in, hold_u32(self->packed_back));
+    return HOLD_OK;
+}
 
 static int cpu_weight_new(struct hold_device *d, struct hold_ptr w, int64_t out, int64_t in,
                           struct hold_weight **handle, struct hold_error *err) {
-    const struct hold_cpu_products *products = &hold_cpu(d)->products;
     void *memory;
     *handle = NULL;
     if (out < 1 || in < 1 || out > MOST_BYTES / in)
@@ -197,39 +238,54 @@ static int cpu_weight_new(struct hold_device *d, struct hold_ptr w, int64_t out,
     if (code)
         return code;
     struct hold_weight *self = memory;
-    *self = (struct hold_weight){.w = hold_f32(w), .out = out, .in = in};
-    code = cpu_alloc(d, products->packed_bytes(out, in), &self->packed, err);
+    *self = (struct hold_weight){
+        .w = hold_f32(w), .out = out, .in = in, .bf16 = hold_device_state(d)->bf16};
+    code = self->bf16 ? pack_bf16(d, self, err) : pack_f32(d, self, err);
     if (code) {
         hold_free(self);
         return code;
     }
-    hold_cpu_protect(hold_cpu(d), true); /* a guarded device's new block is closed */
-    products->pack(d, self->w, out, in, hold_f32(self->packed));
     *handle = self;
     return HOLD_OK;
 }
 
 static void cpu_weight_free(struct hold_device *d, struct hold_weight *w) {
-    if (w)
+    if (w) {
         cpu_release(d, w->packed);
+        cpu_release(d, w->packed_back);
+    }
     hold_free(w);
 }
 
 static void cpu_weight_forward(struct hold_device *d, const struct hold_weight *w, int64_t m,
                                struct hold_ptr x, int64_t ldx, float beta, struct hold_ptr y,
                                int64_t ldy) {
+    struct hold_cpu *cpu = hold_cpu(d);
     if (m <= 0)
         return;
-    hold_cpu(d)->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
-    hold_cpu(d)->products.packed_product(d, hold_f32(w->packed), m, w->out, w->in, hold_f32(x), ldx,
-                                         beta, hold_f32(y), ldy);
+    cpu->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
+    if (w->bf16)
+        cpu->bf16_products.packed_product(d, hold_u32(w->packed), m, w->out, w->in, hold_f32(x),
+                                          ldx, beta, hold_f32(y), ldy);
+    else
+        cpu->products.packed_product(d, hold_f32(w->packed), m, w->out, w->in, hold_f32(x), ldx,
+                                     beta, hold_f32(y), ldy);
 }
 
 static void cpu_weight_backward(struct hold_device *d, const struct hold_weight *w, int64_t m,
                                 struct hold_ptr dy, int64_t lddy, float beta, struct hold_ptr dx,
                                 int64_t lddx) {
-    product(d, false, false, m, w->in, w->out, 1, hold_f32(dy), lddy, w->w, w->in, beta,
-            hold_f32(dx), lddx);
+    struct hold_cpu *cpu = hold_cpu(d);
+    if (m <= 0)
+        return;
+    if (!w->bf16) {
+        product(d, false, false, m, w->in, w->out, 1, hold_f32(dy), lddy, w->w, w->in, beta,
+                hold_f32(dx), lddx);
+        return;
+    }
+    cpu->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
+    cpu->bf16_products.packed_product(d, hold_u32(w->packed_back), m, w->in, w->out, hold_f32(dy),
+                                      lddy, beta, hold_f32(dx), lddx);
 }
 
 static void cpu_destroy(struct hold_device *d) {
@@ -252,6 +308,7 @@ static void cpu_destroy(struct hold_device *d) {
         hold_cpu_optim_##isa_name(&(cpu)->kernels);          \
         hold_cpu_vector_##isa_name(&(cpu)->kernels);         \
         hold_cpu_products_##isa_name(&(cpu)->products);      \
+        hold_cpu_bf16_##isa_name(&(cpu)->bf16_products);     \
         (cpu)->state.peak_gflops = hold_cpu_peak_##isa_name; \
         (cpu)->gemm = (cpu)->products.gemm;                  \
         (cpu)->state.isa = #isa_name;                        \
@@ -309,6 +366,7 @@ static int cpu_new(struct hold_device **out, int threads, const char *isa, bool 
         .zero = cpu_zero,
         .sync = hold_device_sync,
         .gemm = cpu_gemm,
+        .gemm_live = cpu_gemm_live,
         .weight_new = cpu_weight_new,
         .weight_free = cpu_weight_free,
         .weight_forward = cpu_weight_forward,
@@ -319,6 +377,9 @@ static int cpu_new(struct hold_device **out, int threads, const char *isa, bool 
         hold_free(cpu);
         return code;
     }
+    cpu->bf16 = cpu->bf16_products.emulation;
+    cpu->state.bf16_unit = cpu->bf16->name;
+    cpu->state.peak_bf16_gflops = cpu->state.peak_gflops;
     cpu->guarded = guarded;
     if (guarded)
         hold_cpu_guard(cpu);

@@ -28,6 +28,9 @@ GUARD(gemm,
       (D, bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, M(a), M(b), float beta,
        M(c)),
       (d, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc))
+GUARD(gemm_live,
+      (D, bool ta, bool tb, int64_t m, int64_t n, int64_t k, M(a), M(b), float beta, M(c)),
+      (d, ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc))
 GUARD_VALUE(int, weight_new,
             (D, P(w), int64_t out, int64_t in, struct hold_weight **handle, struct hold_error *err),
             (d, w, out, in, handle, err))
@@ -113,6 +116,7 @@ void hold_cpu_guard(struct hold_cpu *cpu) {
         .zero = guarded_zero,
         .sync = cpu->plain.sync,
         .gemm = guarded_gemm,
+        .gemm_live = guarded_gemm_live,
         .weight_new = guarded_weight_new,
         .weight_free = cpu->plain.weight_free,
         .weight_forward = guarded_weight_forward,
