@@ -21,7 +21,7 @@ struct hold_common {
     int64_t threads;    /* 0: all cores we may use */
     const char *device; /* "cpu" */
     const char *dtype;  /* "auto", "f32", "bf16" */
-    const char *isa;    /* "auto", "portable", "avx2", "avx512" */
+    const char *isa;    /* "auto", "portable", "avx2", "avx512", "avx512_bf16", "amx" */
     const char *store;  /* empty: under the XDG data folder */
 };
 extern const struct hold_option hold_common_options[];

@@ -236,7 +236,8 @@ struct hold_device {
 /* --- the CPU device (cpu/) --- */
 /* isa: NULL or "auto" picks the best the machine has; "portable", "avx2", "avx512" force one
  * (EUSAGE when the machine lacks it), and one that is not the best keeps oneDNN out: all products
- * are our own then.  The caller owns *out. */
+ * are our own then.  bf16 is emulated in those; "avx512_bf16" and "amx" are avx512 with these
+ * instructions for bf16.  The caller owns *out. */
 int hold_cpu_new(struct hold_device **out, int threads, const char *isa, struct hold_error *err);
 /* As above, but its memory is inaccessible outside kernels (mprotect): for tests of the seam. */
 int hold_cpu_new_guarded(struct hold_device **out, int threads, struct hold_error *err);

@@ -1,12 +1,14 @@
 /* cpu.c: the CPU device: its memory, its instruction set, its matrix products' bookkeeping. */
 #include "device/cpu/cpu.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/ctx.h"
 #include "base/mem.h"
 #include "device/cpu/bf16.h"
 
@@ -314,30 +316,53 @@ static void cpu_destroy(struct hold_device *d) {
         (cpu)->state.isa = #isa_name;                        \
     } while (0)
 
+/* What multiplies bf16: the best there is, or what is named; the name of a plain instruction set
+ * stands for its emulation.  Without `unit` after this, the machine has no such thing. */
+static void pick_unit(struct hold_cpu *cpu, const char *name) {
+    const struct hold_bf16_unit *unit = cpu->bf16_products.emulation;
+#if defined(__x86_64__)
+    const struct hold_bf16_unit *(*const others[])(void) = {hold_bf16_avx512, hold_bf16_amx};
+    bool avx512 = strcmp(cpu->state.isa, "avx512") == 0;
+    for (size_t i = 0; avx512 && i < sizeof others / sizeof *others; i++) {
+        const struct hold_bf16_unit *other = others[i]();
+        if (other != NULL && (!name || strcmp(name, other->name) == 0))
+            unit = other;
+    }
+#endif
+    cpu->bf16 = unit;
+    cpu->state.bf16_unit = unit->name;
+}
+
 /* The best set that the machine has, or the one that is asked for by name. */
 static int pick_isa(struct hold_cpu *cpu, const char *isa, struct hold_error *err) {
-    bool any = !isa || strcmp(isa, "auto") == 0;
-    const char *best = "portable";
-    if (any || strcmp(isa, "portable") == 0)
+    const char *const units[] = {"avx512_bf16", "amx"}; /* the rest of their kernels is avx512 */
+    const char *best = "portable", *name = isa && strcmp(isa, "auto") != 0 ? isa : NULL;
+    bool is_unit = name && (strcmp(name, units[0]) == 0 || strcmp(name, units[1]) == 0);
+    isa = is_unit ? "avx512" : name;
+    if (!isa || strcmp(isa, "portable") == 0)
         FILL(portable, cpu);
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         best = "avx2";
-        if (any || strcmp(isa, "avx2") == 0)
+        if (!isa || strcmp(isa, "avx2") == 0)
             FILL(avx2, cpu);
         if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
             best = "avx512";
-            if (any || strcmp(isa, "avx512") == 0)
+            if (!isa || strcmp(isa, "avx512") == 0)
                 FILL(avx512, cpu);
         }
     }
 #endif
-    if (!cpu->state.isa && (strcmp(isa, "avx2") == 0 || strcmp(isa, "avx512") == 0))
-        return hold_fail(err, HOLD_EUSAGE, "isa: this machine has no %s", isa);
+    if (cpu->state.isa)
+        pick_unit(cpu, name);
+    if (!cpu->state.isa ? is_unit || strcmp(isa, "avx2") == 0 || strcmp(isa, "avx512") == 0
+                        : is_unit && strcmp(cpu->bf16->name, name) != 0)
+        return hold_fail(err, HOLD_EUSAGE, "isa: this machine has no %s", name);
     if (!cpu->state.isa)
-        return hold_fail(err, HOLD_EUSAGE,
-                         "isa: found '%s', expected auto, portable, avx2 or avx512", isa);
+        return hold_fail(
+            err, HOLD_EUSAGE,
+            "isa: found '%s', expected auto, portable, avx2, avx512, avx512_bf16 or amx", name);
 #if defined(HOLD_DNNL)
     if (strcmp(best, "portable") != 0 && strcmp(cpu->state.isa, best) == 0)
         cpu->gemm = hold_cpu_gemm_dnnl;
@@ -345,6 +370,28 @@ static int pick_isa(struct hold_cpu *cpu, const char *isa, struct hold_error *er
     (void)best;
 #endif
     return HOLD_OK;
+}
+
+/* As hold_cpu_peak of an instruction set: each thread's best of many short runs, added. */
+static double peak_bf16(struct hold_device *d) {
+    const struct hold_bf16_unit *unit = hold_cpu(d)->bf16;
+    const int64_t rounds = 20000;
+    const double long_enough = 0.1;
+    double total = 0;
+    if (!unit->peak_loop)
+        return hold_device_peak_gflops(d);
+#pragma omp parallel reduction(+ : total) num_threads(d->threads)
+    {
+        double begin = hold_clock_now(), now = begin, best = INFINITY, flop = 0;
+        while (now - begin < long_enough) {
+            double start = now;
+            flop = unit->peak_loop(rounds);
+            now = hold_clock_now();
+            best = now - start < best ? now - start : best;
+        }
+        total += 1e-9 * flop / best;
+    }
+    return total;
 }
 
 static int cpu_new(struct hold_device **out, int threads, const char *isa, bool guarded,
@@ -377,9 +424,7 @@ static int cpu_new(struct hold_device **out, int threads, const char *isa, bool 
         hold_free(cpu);
         return code;
     }
-    cpu->bf16 = cpu->bf16_products.emulation;
-    cpu->state.bf16_unit = cpu->bf16->name;
-    cpu->state.peak_bf16_gflops = cpu->state.peak_gflops;
+    cpu->state.peak_bf16_gflops = peak_bf16;
     cpu->guarded = guarded;
     if (guarded)
         hold_cpu_guard(cpu);
