@@ -92,10 +92,10 @@ struct hold_kernels {
                  float alpha, struct hold_ptr a, int64_t lda, struct hold_ptr b, int64_t ldb,
                  float beta, struct hold_ptr c, int64_t ldc);
     /* The same for products of a weight that is trained, with alpha 1 and beta 0 or 1: in the
-     * device's dtype. */
-    void (*gemm_live)(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
-                      struct hold_ptr a, int64_t lda, struct hold_ptr b, int64_t ldb, float beta,
-                      struct hold_ptr c, int64_t ldc);
+     * device's dtype; fine: as weight_refine says. */
+    void (*gemm_live)(struct hold_device *d, bool fine, bool ta, bool tb, int64_t m, int64_t n,
+                      int64_t k, struct hold_ptr a, int64_t lda, struct hold_ptr b, int64_t ldb,
+                      float beta, struct hold_ptr c, int64_t ldc);
     /* Prepare W (out, in; f32 host or device rows at w, ld = in) for products in the device's
      * dtype.  The device may pack or convert (the CPU holds packed copies, counted in its bytes);
      * in f32 it also borrows w, which must outlive the handle and not change; in bf16 w is not
@@ -103,6 +103,11 @@ struct hold_kernels {
     int (*weight_new)(struct hold_device *d, struct hold_ptr w, int64_t out, int64_t in,
                       struct hold_weight **handle, struct hold_error *err);
     void (*weight_free)(struct hold_device *d, struct hold_weight *w);
+    /* In bf16 make the forward product of handle, prepared from the same w, nearly exact: both
+     * operands are sums of two bf16 numbers, of which all but the product of the small ones count
+     * (three times the work).  In f32 there is nothing to do. */
+    int (*weight_refine)(struct hold_device *d, struct hold_weight *handle, struct hold_ptr w,
+                         struct hold_error *err);
     /* y(m,out) = x(m,in) W' + beta y  and  dx(m,in) = dy(m,out) W + beta dx; beta is 0 or 1.  A row
      * of y has the same bytes whatever m is. */
     void (*weight_forward)(struct hold_device *d, const struct hold_weight *w, int64_t m,

@@ -85,6 +85,15 @@ static void dry_weight_free(struct hold_device *d, struct hold_weight *w) {
     hold_free(w);
 }
 
+static int dry_weight_refine(struct hold_device *d, struct hold_weight *handle, struct hold_ptr w,
+                             struct hold_error *err) {
+    (void)d;
+    (void)handle;
+    (void)w;
+    (void)err;
+    return HOLD_OK;
+}
+
 /* Kernels: D is the device, P(x) a pointer, M(x) a matrix.  What they are given is not looked at.
  */
 #pragma GCC diagnostic push
@@ -109,8 +118,8 @@ static void dry_gemm(D, bool ta, bool tb, int64_t m, int64_t n, int64_t k, float
                      float beta, M(c)) {
     count_product(d, m, n, k);
 }
-static void dry_gemm_live(D, bool ta, bool tb, int64_t m, int64_t n, int64_t k, M(a), M(b),
-                          float beta, M(c)) {
+static void dry_gemm_live(D, bool fine, bool ta, bool tb, int64_t m, int64_t n, int64_t k, M(a),
+                          M(b), float beta, M(c)) {
     count_product(d, m, n, k);
 }
 static void dry_weight_forward(D, const struct hold_weight *w, int64_t m, M(x), float beta, M(y)) {
@@ -212,6 +221,7 @@ int hold_dry_new(struct hold_device **out, struct hold_error *err) {
         .gemm_live = dry_gemm_live,
         .weight_new = dry_weight_new,
         .weight_free = dry_weight_free,
+        .weight_refine = dry_weight_refine,
         .weight_forward = dry_weight_forward,
         .weight_backward = dry_weight_backward,
         .rmsnorm_forward = dry_rmsnorm_forward,

@@ -1,5 +1,8 @@
 /* test_bf16.c: products of rounded operands against sums in f64, on everything that multiplies
  * them: the emulation of every instruction set and the machine's own instructions. */
+#include <signal.h>
+#include <sys/time.h>
+
 #include "ops.h"
 
 /* Instruction sets and what multiplies bf16 in each; the later ones are not on every machine. */
@@ -86,7 +89,7 @@ static void one_live(struct hold_device *d, struct shape s, bool ta, bool tb, fl
         for (int64_t j = 0; j < s.n; j++)
             d->k->write(d, hold_at_f32(pc, i * ldc + j), &nan, 4);
     double flop = hold_device_flop(d), size;
-    d->k->gemm_live(d, ta, tb, s.m, s.n, s.k, pa, lda, pb, ldb, beta, pc, ldc);
+    d->k->gemm_live(d, false, ta, tb, s.m, s.n, s.k, pa, lda, pb, ldb, beta, pc, ldc);
     assert_true(hold_device_flop(d) - flop == 2.0 * (double)(s.m * s.n * s.k));
     float *found = host_floats(d, s.m * ldc, pc);
     float *ra = rounded(a, a_rows * lda), *rb = rounded(b, b_rows * ldb);
@@ -191,6 +194,58 @@ static void test_weight(void **state) {
     each_unit(weight_body);
 }
 
+/* A refined weight's forward product, and a fine live one, against the unrounded sums: what is lost
+ * is the product of the two small parts and their own rounding, 2^-18 of a term each at most. */
+static void one_fine(struct hold_device *d, int64_t m, int64_t out, int64_t in, float beta) {
+    float *w, *x, *y;
+    struct hold_ptr pw = device_random(d, out * in, 1, &w);
+    struct hold_ptr px = device_random(d, m * in, 2, &x), py = device_random(d, m * out, 3, &y);
+    struct hold_ptr plive = device_floats(d, m * out, y);
+    struct hold_weight *handle;
+    struct hold_error err = {0};
+    double size;
+    assert_int_equal(d->k->weight_new(d, pw, out, in, &handle, &err), HOLD_OK);
+    assert_int_equal(d->k->weight_refine(d, handle, pw, &err), HOLD_OK);
+    assert_int_equal(d->k->weight_refine(d, handle, pw, &err), HOLD_OK); /* it is already */
+    double flop = hold_device_flop(d);
+    d->k->weight_forward(d, handle, m, px, in, beta, py, out);
+    assert_true(hold_device_flop(d) - flop == 2.0 * (double)(m * out * in)); /* what is needed */
+    d->k->gemm_live(d, true, false, true, m, out, in, px, in, pw, in, beta, plive, out);
+    float *found = host_floats(d, m * out, py), *live = host_floats(d, m * out, plive);
+    struct shape s = {m, out, in};
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < out; j++) {
+            double before = (double)(beta * y[i * out + j]);
+            double expected = product(false, true, s, i, j, x, in, w, in, &size) + before;
+            double bound = ldexp(3 * size, -18);
+            bound += ldexp(size + fabs(before), -24) * (2 + sqrt((double)in));
+            if (!(fabs((double)found[i * out + j] - expected) <= bound))
+                fail_msg("y[%ld,%ld]: found %.9g, expected %.9g within %.3g", (long)i, (long)j,
+                         (double)found[i * out + j], expected, bound);
+            assert_true(found[i * out + j] == live[i * out + j]);
+        }
+    d->k->weight_free(d, handle);
+    free(w);
+    free(x);
+    free(y);
+    free(found);
+    free(live);
+    d->k->release(d, pw);
+    d->k->release(d, px);
+    d->k->release(d, py);
+    d->k->release(d, plive);
+}
+
+static void fine_body(struct hold_device *d) {
+    one_fine(d, 7, 37, 19, 0);
+    one_fine(d, 33, 96, 80, 1);
+    one_fine(d, 20, 40, 1536, 0);
+}
+static void test_fine(void **state) {
+    (void)state;
+    each_unit(fine_body);
+}
+
 /* A row of a product has the same bytes in any batch. */
 static void batch_body(struct hold_device *d) {
     enum { M = 200, OUT = 330, IN = 96 };
@@ -231,7 +286,7 @@ static void rounding_body(struct hold_device *d) {
     for (int i = 0; i < N; i++) {
         struct hold_ptr a = device_bytes(d, 4, &cases[i].bits);
         uint32_t bits;
-        d->k->gemm_live(d, false, false, 1, 1, 1, a, 1, b, 1, 0, c, 1);
+        d->k->gemm_live(d, false, false, false, 1, 1, 1, a, 1, b, 1, 0, c, 1);
         d->k->read(d, &found, c, 4);
         memcpy(&bits, &found, 4);
         bool nan = (cases[i].rounded & 0x7fffffffu) > 0x7f800000u;
@@ -262,10 +317,55 @@ static void test_names(void **state) {
     hold_device_free(d);
 }
 
+static volatile sig_atomic_t alarms;
+
+/* A frame of some kilobytes, as a real handler's. */
+static void on_alarm(int sig) {
+    char frame[8192];
+    (void)sig;
+    memset(frame, 0xAB, sizeof frame);
+    __asm__ volatile("" ::"r"(frame) : "memory");
+    alarms++;
+}
+
+/* A handler may run at any moment of a product, in the middle of tile registers, and changes
+ * nothing. */
+static void signals_body(struct hold_device *d) {
+    enum { M = 200, OUT = 330, IN = 960, ROUNDS = 40 };
+    struct hold_error err = {0};
+    struct hold_weight *handle;
+    struct hold_ptr w = device_random(d, OUT * IN, 1, NULL), x = device_random(d, M * IN, 2, NULL);
+    struct hold_ptr y = device_floats(d, M * OUT, NULL);
+    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART}, before;
+    struct itimerval timer = {{0, 200}, {0, 200}}, off = {{0, 0}, {0, 0}};
+    assert_int_equal(d->k->weight_new(d, w, OUT, IN, &handle, &err), HOLD_OK);
+    d->k->weight_forward(d, handle, M, x, IN, 0, y, OUT);
+    float *first = host_floats(d, M * OUT, y);
+    alarms = 0;
+    sigaction(SIGALRM, &action, &before);
+    setitimer(ITIMER_REAL, &timer, NULL);
+    for (int i = 0; i < ROUNDS || (alarms < 3 && i < 1000 * ROUNDS); i++) {
+        d->k->weight_forward(d, handle, M, x, IN, 0, y, OUT);
+        float *again = host_floats(d, M * OUT, y);
+        assert_memory_equal(first, again, M * OUT * sizeof *first);
+        free(again);
+    }
+    setitimer(ITIMER_REAL, &off, NULL);
+    sigaction(SIGALRM, &before, NULL);
+    assert_true(alarms > 0);
+    d->k->weight_free(d, handle);
+    free(first);
+}
+static void test_signals(void **state) {
+    (void)state;
+    each_unit(signals_body);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_live),  cmocka_unit_test(test_weight),
         cmocka_unit_test(test_batch), cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_fine),  cmocka_unit_test(test_signals),
         cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,12 +15,24 @@ static int64_t count(int64_t n, int64_t each) {
     return (n + each - 1) / each;
 }
 
+/* A fine product takes each operand as a large part, which is what rounding leaves, and a small
+ * part, what rounding lost, itself rounded.  It is an ordinary product over three times as many
+ * terms: A as its large, small, large part after one another, B as its large, large, small. */
+enum { FINE_PARTS = 3 };
+
 /* To nearest, ties to even; a NaN stays one. */
 static inline uint32_t round_bits(float x) {
     uint32_t bits;
     memcpy(&bits, &x, 4);
     uint32_t up = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     return (bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : up;
+}
+
+static inline float small_part(float x) {
+    uint32_t bits = round_bits(x) << 16;
+    float large;
+    memcpy(&large, &bits, 4);
+    return x - large;
 }
 
 /* --- tiles --- */
@@ -58,18 +70,19 @@ static void turn(const uint32_t from[WORDS], uint32_t to[WORDS]) {
 /* One tile of the matrix X(16 rows of the tile's long side ...): `along`: k runs along the rows of
  * x, which are the product's other index; else across.  `pairs_first`: the tile's rows are pairs
  * (of B), else the other index (of A).  others, deep: how many of each x has. */
-static void pack_tile(bool along, bool pairs_first, int64_t others, int64_t deep, const float *x,
-                      int64_t ld, uint32_t to[WORDS]) {
+static void pack_tile(bool small, bool along, bool pairs_first, int64_t others, int64_t deep,
+                      const float *x, int64_t ld, uint32_t to[WORDS]) {
     _Alignas(64) float part[DEEP * DEEP];
     _Alignas(64) uint32_t words[WORDS];
     int64_t rows = along ? others : deep, cols = along ? deep : others;
     int64_t most_rows = along ? TILE : DEEP, most_cols = along ? DEEP : TILE;
-    if (rows < most_rows || cols < most_cols) {
+    if (small || rows < most_rows || cols < most_cols) {
         memset(part, 0, sizeof part);
         rows = rows < most_rows ? rows : most_rows;
         cols = cols < most_cols ? cols : most_cols;
         for (int64_t i = 0; i < rows; i++)
-            memcpy(part + i * DEEP, x + i * ld, (size_t)cols * sizeof(float));
+            for (int64_t j = 0; j < cols; j++)
+                part[i * DEEP + j] = small ? small_part(x[i * ld + j]) : x[i * ld + j];
         x = part;
         ld = DEEP;
     }
@@ -81,41 +94,54 @@ static void pack_tile(bool along, bool pairs_first, int64_t others, int64_t deep
 
 /* --- packing --- */
 
-/* Row of tiles `row` of A(m, k), columns [from, from + deep): to(steps, WORDS). */
-static void pack_row(bool ta, int64_t m, int64_t row, int64_t from, int64_t deep, const float *a,
-                     int64_t lda, uint32_t *to) {
-    int64_t i = row * TILE;
-    for (int64_t p = 0; p < deep; p += DEEP)
-        pack_tile(!ta, false, m - i, deep - p,
-                  ta ? a + (from + p) * lda + i : a + i * lda + from + p, lda,
-                  to + p / DEEP * WORDS);
+/* B and A as they are given: op(X), fine or not. */
+struct operand {
+    bool t;
+    const float *x;
+    int64_t ld;
+};
+
+static int64_t steps_of(bool fine, int64_t k) {
+    return count(k, DEEP) * (fine ? FINE_PARTS : 1);
 }
 
-/* Panel `panel` of B(k, n): to(steps, 2, WORDS). */
-static void pack_panel(bool tb, int64_t n, int64_t panel, int64_t deep, const float *b, int64_t ldb,
-                       uint32_t *to) {
-    for (int64_t p = 0; p < deep; p += DEEP)
-        for (int64_t t = 0; t < PANEL / TILE; t++) {
-            int64_t j = panel * PANEL + t * TILE;
-            uint32_t *tile = to + (p / DEEP * (PANEL / TILE) + t) * WORDS;
+/* Tiles [from, from + steps) along k of row of tiles `row` of A(m, k): to(steps, WORDS). */
+static void pack_row(bool fine, int64_t m, int64_t k, int64_t row, int64_t from, int64_t steps,
+                     struct operand a, uint32_t *to) {
+    int64_t i = row * TILE, whole = count(k, DEEP);
+    for (int64_t s = from; s < from + steps; s++, to += WORDS) {
+        int64_t p = s % whole * DEEP;
+        pack_tile(fine && s / whole == 1, !a.t, false, m - i, k - p,
+                  a.t ? a.x + p * a.ld + i : a.x + i * a.ld + p, a.ld, to);
+    }
+}
+
+/* The same of panel `panel` of B(k, n): to(steps, 2, WORDS). */
+static void pack_panel(bool fine, int64_t n, int64_t k, int64_t panel, int64_t from, int64_t steps,
+                       struct operand b, uint32_t *to) {
+    int64_t whole = count(k, DEEP);
+    for (int64_t s = from; s < from + steps; s++)
+        for (int64_t t = 0; t < PANEL / TILE; t++, to += WORDS) {
+            int64_t j = panel * PANEL + t * TILE, p = s % whole * DEEP;
             if (j < n)
-                pack_tile(tb, true, n - j, deep - p, tb ? b + j * ldb + p : b + p * ldb + j, ldb,
-                          tile);
+                pack_tile(fine && s / whole == 2, b.t, true, n - j, k - p,
+                          b.t ? b.x + j * b.ld + p : b.x + p * b.ld + j, b.ld, to);
             else
-                memset(tile, 0, WORDS * sizeof *tile);
+                memset(to, 0, WORDS * sizeof *to);
         }
 }
 
-static int64_t packed_bytes(int64_t n, int64_t k) {
-    return count(n, PANEL) * count(k, DEEP) * PANEL * DEEP * 2;
+static int64_t packed_bytes(bool fine, int64_t n, int64_t k) {
+    return count(n, PANEL) * steps_of(fine, k) * PANEL * DEEP * 2;
 }
 
-static void pack(struct hold_device *d, bool tb, int64_t n, int64_t k, const float *b, int64_t ldb,
-                 uint32_t *to) {
-    int64_t panels = count(n, PANEL), words = count(k, DEEP) * (PANEL / TILE) * WORDS;
+static void pack(struct hold_device *d, bool fine, bool tb, int64_t n, int64_t k, const float *b,
+                 int64_t ldb, uint32_t *to) {
+    int64_t panels = count(n, PANEL), steps = steps_of(fine, k);
+    int64_t words = steps * (PANEL / TILE) * WORDS;
 #pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, n *k))
     for (int64_t p = 0; p < panels; p++)
-        pack_panel(tb, n, p, k, b, ldb, to + p * words);
+        pack_panel(fine, n, k, p, 0, steps, (struct operand){tb, b, ldb}, to + p * words);
 }
 
 /* --- products --- */
@@ -131,18 +157,13 @@ static int64_t block_rows(const struct hold_device *d, int64_t rows, int64_t pan
     return round_up(count(rows, blocks), 2);
 }
 
-/* C(m, n) = or += A B, packed B: rows of A are packed once for all panels.  Panels of B are
- * b_panel words apart.  Packed B NULL: packed here from B(k, n). */
-struct operand {
-    bool t;
-    const float *x;
-    int64_t ld;
-};
-
-static void product(struct hold_device *d, int64_t m, int64_t n, int64_t k, struct operand a,
-                    const uint32_t *packed, struct operand b, bool add, float *c, int64_t ldc) {
+/* C(m, n) = or += A B.  Rows of A are packed once for all panels; B is packed here, too, unless
+ * `packed` holds it.  Long sums are made in passes over C. */
+static void product(struct hold_device *d, bool fine, int64_t m, int64_t n, int64_t k,
+                    struct operand a, const uint32_t *packed, struct operand b, bool add, float *c,
+                    int64_t ldc) {
     const struct hold_bf16_unit *unit = hold_cpu(d)->bf16;
-    int64_t all = count(k, DEEP), passes = count(all, MOST_STEPS), most = count(all, passes);
+    int64_t all = steps_of(fine, k), passes = count(all, MOST_STEPS), most = count(all, passes);
     int64_t rows = count(m, TILE), panels = count(n, PANEL), a_row = most * WORDS;
     int64_t b_panel = (packed ? all : most) * (PANEL / TILE) * WORDS;
     uint32_t *near_a = hold_cpu_scratch(d, 0, rows * a_row * 4);
@@ -156,16 +177,14 @@ static void product(struct hold_device *d, int64_t m, int64_t n, int64_t k, stru
             unit->enter();
         for (int64_t from = 0; from < all; from += most) {
             int64_t steps = all - from < most ? all - from : most;
-            int64_t deep = k - from * DEEP < steps * DEEP ? k - from * DEEP : steps * DEEP;
             const uint32_t *panel0 = packed ? packed + from * (PANEL / TILE) * WORDS : near_b;
 #pragma omp for schedule(static) nowait
             for (int64_t r = 0; r < rows; r++)
-                pack_row(a.t, m, r, from * DEEP, deep, a.x, a.ld, near_a + r * a_row);
+                pack_row(fine, m, k, r, from, steps, a, near_a + r * a_row);
             if (!packed) {
 #pragma omp for schedule(static) nowait
                 for (int64_t p = 0; p < panels; p++)
-                    pack_panel(b.t, n, p, deep, b.t ? b.x + from * DEEP : b.x + from * DEEP * b.ld,
-                               b.ld, near_b + p * b_panel);
+                    pack_panel(fine, n, k, p, from, steps, b, near_b + p * b_panel);
             }
 #pragma omp barrier
 #pragma omp for collapse(2) schedule(static)
@@ -183,18 +202,18 @@ static void product(struct hold_device *d, int64_t m, int64_t n, int64_t k, stru
     }
 }
 
-static void packed_product(struct hold_device *d, const uint32_t *packed, int64_t m, int64_t n,
-                           int64_t k, const float *x, int64_t ldx, float beta, float *y,
+static void packed_product(struct hold_device *d, bool fine, const uint32_t *packed, int64_t m,
+                           int64_t n, int64_t k, const float *x, int64_t ldx, float beta, float *y,
                            int64_t ldy) {
-    product(d, m, n, k, (struct operand){false, x, ldx}, packed, (struct operand){0}, beta != 0, y,
-            ldy);
+    product(d, fine, m, n, k, (struct operand){false, x, ldx}, packed, (struct operand){0},
+            beta != 0, y, ldy);
 }
 
-static void live_product(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
-                         const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
-                         float *c, int64_t ldc) {
-    product(d, m, n, k, (struct operand){ta, a, lda}, NULL, (struct operand){tb, b, ldb}, beta != 0,
-            c, ldc);
+static void live_product(struct hold_device *d, bool fine, bool ta, bool tb, int64_t m, int64_t n,
+                         int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
+                         float beta, float *c, int64_t ldc) {
+    product(d, fine, m, n, k, (struct operand){ta, a, lda}, NULL, (struct operand){tb, b, ldb},
+            beta != 0, c, ldc);
 }
 
 /* --- emulation --- */

@@ -180,8 +180,8 @@ static void cpu_gemm(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t
     product(d, ta, tb, m, n, k, alpha, hold_f32(a), lda, hold_f32(b), ldb, beta, hold_f32(c), ldc);
 }
 
-static void cpu_gemm_live(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
-                          struct hold_ptr a, int64_t lda, struct hold_ptr b, int64_t ldb,
+static void cpu_gemm_live(struct hold_device *d, bool fine, bool ta, bool tb, int64_t m, int64_t n,
+                          int64_t k, struct hold_ptr a, int64_t lda, struct hold_ptr b, int64_t ldb,
                           float beta, struct hold_ptr c, int64_t ldc) {
     struct hold_cpu *cpu = hold_cpu(d);
     if (!cpu->state.bf16 || m <= 0 || n <= 0 || k <= 0) {
@@ -189,8 +189,8 @@ static void cpu_gemm_live(struct hold_device *d, bool ta, bool tb, int64_t m, in
         return;
     }
     cpu->state.flop += 2.0 * (double)m * (double)n * (double)k;
-    cpu->bf16_products.live_product(d, ta, tb, m, n, k, hold_f32(a), lda, hold_f32(b), ldb, beta,
-                                    hold_f32(c), ldc);
+    cpu->bf16_products.live_product(d, fine, ta, tb, m, n, k, hold_f32(a), lda, hold_f32(b), ldb,
+                                    beta, hold_f32(c), ldc);
 }
 
 /* In f32 the rows stay where they are, for the backward product; the forward product reads a packed
@@ -200,7 +200,7 @@ struct hold_weight {
     const float *w;
     struct hold_ptr packed, packed_back;
     int64_t out, in;
-    bool bf16;
+    bool bf16, fine; /* fine: packed is so */
 };
 
 static int pack_f32(struct hold_device *d, struct hold_weight *self, struct hold_error *err) {
@@ -216,16 +216,16 @@ static int pack_f32(struct hold_device *d, struct hold_weight *self, struct hold
 static int pack_bf16(struct hold_device *d, struct hold_weight *self, struct hold_error *err) {
     const struct hold_cpu_bf16_products *products = &hold_cpu(d)->bf16_products;
     int64_t out = self->out, in = self->in;
-    int code = cpu_alloc(d, products->packed_bytes(out, in), &self->packed, err);
+    int code = cpu_alloc(d, products->packed_bytes(false, out, in), &self->packed, err);
     if (!code)
-        code = cpu_alloc(d, products->packed_bytes(in, out), &self->packed_back, err);
+        code = cpu_alloc(d, products->packed_bytes(false, in, out), &self->packed_back, err);
     if (code) {
         cpu_release(d, self->packed);
         return code;
     }
     hold_cpu_protect(hold_cpu(d), true);
-    products->pack(d, true, out, in, self->w, in, hold_u32(self->packed));
-    products->pack(d, false, in, out, self->w, in, hold_u32(self->packed_back));
+    products->pack(d, false, true, out, in, self->w, in, hold_u32(self->packed));
+    products->pack(d, false, false, in, out, self->w, in, hold_u32(self->packed_back));
     return HOLD_OK;
 }
 
@@ -251,6 +251,24 @@ static int cpu_weight_new(struct hold_device *d, struct hold_ptr w, int64_t out,
     return HOLD_OK;
 }
 
+static int cpu_weight_refine(struct hold_device *d, struct hold_weight *handle, struct hold_ptr w,
+                             struct hold_error *err) {
+    const struct hold_cpu_bf16_products *products = &hold_cpu(d)->bf16_products;
+    int64_t out = handle->out, in = handle->in;
+    struct hold_ptr packed;
+    if (!handle->bf16 || handle->fine)
+        return HOLD_OK;
+    int code = cpu_alloc(d, products->packed_bytes(true, out, in), &packed, err);
+    if (code)
+        return code;
+    cpu_release(d, handle->packed);
+    handle->packed = packed;
+    handle->fine = true;
+    hold_cpu_protect(hold_cpu(d), true);
+    products->pack(d, true, true, out, in, hold_f32(w), in, hold_u32(packed));
+    return HOLD_OK;
+}
+
 static void cpu_weight_free(struct hold_device *d, struct hold_weight *w) {
     if (w) {
         cpu_release(d, w->packed);
@@ -267,8 +285,8 @@ static void cpu_weight_forward(struct hold_device *d, const struct hold_weight *
         return;
     cpu->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
     if (w->bf16)
-        cpu->bf16_products.packed_product(d, hold_u32(w->packed), m, w->out, w->in, hold_f32(x),
-                                          ldx, beta, hold_f32(y), ldy);
+        cpu->bf16_products.packed_product(d, w->fine, hold_u32(w->packed), m, w->out, w->in,
+                                          hold_f32(x), ldx, beta, hold_f32(y), ldy);
     else
         cpu->products.packed_product(d, hold_f32(w->packed), m, w->out, w->in, hold_f32(x), ldx,
                                      beta, hold_f32(y), ldy);
@@ -286,8 +304,8 @@ static void cpu_weight_backward(struct hold_device *d, const struct hold_weight 
         return;
     }
     cpu->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
-    cpu->bf16_products.packed_product(d, hold_u32(w->packed_back), m, w->in, w->out, hold_f32(dy),
-                                      lddy, beta, hold_f32(dx), lddx);
+    cpu->bf16_products.packed_product(d, false, hold_u32(w->packed_back), m, w->in, w->out,
+                                      hold_f32(dy), lddy, beta, hold_f32(dx), lddx);
 }
 
 static void cpu_destroy(struct hold_device *d) {
@@ -416,6 +434,7 @@ static int cpu_new(struct hold_device **out, int threads, const char *isa, bool 
         .gemm_live = cpu_gemm_live,
         .weight_new = cpu_weight_new,
         .weight_free = cpu_weight_free,
+        .weight_refine = cpu_weight_refine,
         .weight_forward = cpu_weight_forward,
         .weight_backward = cpu_weight_backward,
     };

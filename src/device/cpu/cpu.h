@@ -29,18 +29,19 @@ struct hold_cpu_products {
 /* The same for operands rounded to bf16 (bf16.c). */
 struct hold_bf16_unit;
 struct hold_cpu_bf16_products {
-    /* Bytes of B(k, n) packed, and the packing; tb: B' is what lies at b. */
-    int64_t (*packed_bytes)(int64_t n, int64_t k);
-    void (*pack)(struct hold_device *d, bool tb, int64_t n, int64_t k, const float *b, int64_t ldb,
-                 uint32_t *to);
+    /* Bytes of B(k, n) packed, and the packing; tb: B' is what lies at b.  fine: as
+     * struct hold_kernels.weight_refine. */
+    int64_t (*packed_bytes)(bool fine, int64_t n, int64_t k);
+    void (*pack)(struct hold_device *d, bool fine, bool tb, int64_t n, int64_t k, const float *b,
+                 int64_t ldb, uint32_t *to);
     /* y(m, n) = x(m, k) B + beta y; beta is 0 or 1. */
-    void (*packed_product)(struct hold_device *d, const uint32_t *packed, int64_t m, int64_t n,
-                           int64_t k, const float *x, int64_t ldx, float beta, float *y,
+    void (*packed_product)(struct hold_device *d, bool fine, const uint32_t *packed, int64_t m,
+                           int64_t n, int64_t k, const float *x, int64_t ldx, float beta, float *y,
                            int64_t ldy);
     /* As struct hold_kernels.gemm_live. */
-    void (*live_product)(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
-                         const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
-                         float *c, int64_t ldc);
+    void (*live_product)(struct hold_device *d, bool fine, bool ta, bool tb, int64_t m, int64_t n,
+                         int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
+                         float beta, float *c, int64_t ldc);
     const struct hold_bf16_unit *emulation; /* of this instruction set */
 };
 

@@ -29,8 +29,11 @@ GUARD(gemm,
        M(c)),
       (d, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc))
 GUARD(gemm_live,
-      (D, bool ta, bool tb, int64_t m, int64_t n, int64_t k, M(a), M(b), float beta, M(c)),
-      (d, ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc))
+      (D, bool fine, bool ta, bool tb, int64_t m, int64_t n, int64_t k, M(a), M(b), float beta,
+       M(c)),
+      (d, fine, ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc))
+GUARD_VALUE(int, weight_refine, (D, struct hold_weight *handle, P(w), struct hold_error *err),
+            (d, handle, w, err))
 GUARD_VALUE(int, weight_new,
             (D, P(w), int64_t out, int64_t in, struct hold_weight **handle, struct hold_error *err),
             (d, w, out, in, handle, err))
@@ -119,6 +122,7 @@ void hold_cpu_guard(struct hold_cpu *cpu) {
         .gemm_live = guarded_gemm_live,
         .weight_new = guarded_weight_new,
         .weight_free = cpu->plain.weight_free,
+        .weight_refine = guarded_weight_refine,
         .weight_forward = guarded_weight_forward,
         .weight_backward = guarded_weight_backward,
         .rmsnorm_forward = guarded_rmsnorm_forward,
