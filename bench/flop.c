@@ -152,15 +152,23 @@ static int count(struct job *j, const char *model, const char *rows, const char 
     return rc;
 }
 
-static int measure_peak(int threads, double *gflops, char isa[32], struct hold_error *err) {
+struct peak {
+    double gflops, bf16_gflops;
+    char isa[32], bf16[32]; /* what computes, what multiplies bf16 */
+};
+
+static int measure_peak(int threads, struct peak *p, struct hold_error *err) {
     struct hold_device *d = NULL;
     int rc = hold_cpu_new(&d, threads, NULL, err);
     for (int i = 0; rc == HOLD_OK && i < 3; i++) {
-        double now = hold_device_peak_gflops(d);
-        *gflops = now > *gflops ? now : *gflops;
+        double now = hold_device_peak_gflops(d), bf16 = hold_device_peak_bf16_gflops(d);
+        p->gflops = now > p->gflops ? now : p->gflops;
+        p->bf16_gflops = bf16 > p->bf16_gflops ? bf16 : p->bf16_gflops;
     }
-    if (rc == HOLD_OK)
-        snprintf(isa, 32, "%s", hold_device_isa(d));
+    if (rc == HOLD_OK) {
+        snprintf(p->isa, sizeof p->isa, "%s", hold_device_isa(d));
+        snprintf(p->bf16, sizeof p->bf16, "%s", hold_device_bf16_unit(d));
+    }
     hold_device_free(d);
     return rc;
 }
@@ -182,22 +190,23 @@ int main(int argc, char **argv) {
     static struct job j;
     struct hold_error err = {0};
     int64_t threads = 0;
-    double gflops = 0;
-    char isa[32] = "";
+    struct peak peak = {0};
     if (argc < 5 || !hold_parse_int(argv[4], &threads) || threads < 1 || threads > 1024) {
         fprintf(stderr, "usage: bench_flop MODEL ROWS.jsonl IDS.jsonl THREADS [name=value ...]\n");
         return 2;
     }
     int rc = set_options(&j, argc - 5, argv + 5, &err);
     if (rc == HOLD_OK)
-        rc = measure_peak((int)threads, &gflops, isa, &err);
+        rc = measure_peak((int)threads, &peak, &err);
     if (rc == HOLD_OK)
         rc = count(&j, argv[1], argv[2], argv[3], &err);
     if (rc == HOLD_OK)
         printf("{\"flop\":%.17g,\"tokens\":%" PRId64 ",\"trained\":%" PRId64 ",\"rows\":%" PRId64
-               ",\"cut\":%" PRId64 ",\"steps\":%" PRId64 ",\"peak_gflops\":%.3f,\"isa\":\"%s\"}\n",
+               ",\"cut\":%" PRId64 ",\"steps\":%" PRId64 ",\"peak_gflops\":%.3f,\"isa\":\"%s\","
+               "\"bf16_peak_gflops\":%.3f,\"bf16\":\"%s\"}\n",
                hold_device_flop(j.device) + attention_flop, j.result.tokens, j.set.n_trained,
-               j.set.n, j.set.n_cut, j.result.steps, gflops, isa);
+               j.set.n, j.set.n_cut, j.result.steps, peak.gflops, peak.isa, peak.bf16_gflops,
+               peak.bf16);
     else
         fprintf(stderr, "bench_flop: %s\n", err.text);
     hold_set_release(&j.set);

@@ -1,7 +1,7 @@
 /* kernels.c: how near the CPU's kernels come to the machine's own peak, at SmolLM2-135M's shapes.
  *
  *     cmake --build --preset release --target bench_kernels
- *     build/release/src/device/bench_kernels [auto|avx512|avx2|portable] [threads] [part]
+ *     build/release/src/device/bench_kernels [auto|avx512|avx2|portable] [threads] [part|all] [bf16]
  *
  * Each line: the best of many calls within a third of a second, by the wall clock, or with one
  * thread by its own CPU time, so that neighbours on a shared machine disturb little.  GFLOP/s count
@@ -359,7 +359,7 @@ int main(int argc, char **argv) {
     int64_t threads = 2;
     if (argc > 2 && !hold_parse_int(argv[2], &threads)) {
         fprintf(stderr, "usage: bench_kernels [auto|avx512|avx2|portable] [threads] "
-                        "[weights|adapters|attention|rows]\n");
+                        "[weights|adapters|attention|rows|all] [bf16]\n");
         return 2;
     }
     if (hold_cpu_new(&b.d, (int)threads, argc > 1 ? argv[1] : NULL, &err)) {
@@ -367,10 +367,15 @@ int main(int argc, char **argv) {
         return 2;
     }
     b.peak = hold_device_peak_gflops(b.d);
+    if (argc > 4 && hold_device_set_dtype(b.d, argv[4], &err) == HOLD_OK &&
+        strcmp(argv[4], "bf16") == 0) {
+        b.peak = hold_device_peak_bf16_gflops(b.d);
+        printf("bf16 by %s, ", hold_device_bf16_unit(b.d));
+    }
     printf("%s, %d threads: peak %.1f GFLOP/s\n", hold_device_isa(b.d), b.d->threads, b.peak);
     const char *part = argc > 3 ? argv[3] : "";
     for (size_t i = 0; i < sizeof(PARTS) / sizeof(PARTS[0]); i++)
-        if (!*part || strcmp(part, PARTS[i].name) == 0)
+        if (!*part || strcmp(part, "all") == 0 || strcmp(part, PARTS[i].name) == 0)
             PARTS[i].run(&b);
     if (b.d->k->sync(b.d, &err))
         fprintf(stderr, "%s\n", err.text);

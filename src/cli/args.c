@@ -15,8 +15,9 @@ const struct hold_option hold_common_options[] = {
      'v'},
     HOLD_INT(T, threads, 0, 0, 1024, "threads; 0: every core this process may use"),
     HOLD_TEXT(T, device, "cpu", "cpu", "where to compute"),
-    HOLD_TEXT(T, dtype, "auto", "auto|f32", "type to compute in"),
-    HOLD_TEXT(T, isa, "auto", "auto|portable|avx2|avx512", "instruction set of the CPU kernels"),
+    HOLD_TEXT(T, dtype, "auto", "auto|f32|bf16", "type to compute in; auto: f32"),
+    HOLD_TEXT(T, isa, "auto", "auto|portable|avx2|avx512|avx512_bf16|amx",
+              "instruction set of the CPU kernels"),
     HOLD_TEXT(T, store, "", NULL, "folder of the stage store"),
     {0},
 };

@@ -20,8 +20,8 @@ struct hold_common {
     bool help, json, quiet, verbose;
     int64_t threads;    /* 0: all cores we may use */
     const char *device; /* "cpu" */
-    const char *dtype;  /* "auto", "f32" */
-    const char *isa;    /* "auto", "portable", "avx2", "avx512" */
+    const char *dtype;  /* "auto", "f32", "bf16" */
+    const char *isa;    /* "auto", "portable", "avx2", "avx512", "avx512_bf16", "amx" */
     const char *store;  /* empty: under the XDG data folder */
 };
 extern const struct hold_option hold_common_options[];

@@ -91,6 +91,8 @@ static void look_at_machine(struct hold_cli *cli, struct report *r) {
     if (hold_cli_device(cli, &device, &err) == HOLD_OK) {
         fact(r, "isa", json_string(hold_device_isa(device)));
         fact(r, "peak_gflops", json_real(hold_device_peak_gflops(device)));
+        fact(r, "bf16", json_string(hold_device_bf16_unit(device)));
+        fact(r, "bf16_peak_gflops", json_real(hold_device_peak_bf16_gflops(device)));
         hold_device_free(device);
     } else {
         note(r, r->missing, "a device: %s", err.text);

@@ -124,9 +124,10 @@ static int make_spec(struct job *j, struct hold_error *err) {
     char data[HOLD_HASH_HEX], eval[HOLD_HASH_HEX];
     hash_rows(&j->t.set, data);
     hash_rows(&j->t.eval_set, eval);
-    json_t *spec = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "kind", "train", "model",
+    json_t *spec = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "kind", "train", "model",
                              j->t.model.content_id, "adapter", j->o->adapter, "rows", data,
-                             "eval_rows", eval, "options", hold_train_identity(&j->o->train));
+                             "eval_rows", eval, "dtype", hold_device_dtype(j->t.device), "options",
+                             hold_train_identity(&j->o->train));
     int rc = spec == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a spec")
                           : hold_spec_id(spec, j->spec, err);
     json_decref(spec);

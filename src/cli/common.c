@@ -10,7 +10,12 @@
 #include "lab/lab.h"
 
 int hold_cli_device(struct hold_cli *cli, struct hold_device **out, struct hold_error *err) {
-    return hold_cpu_new(out, cli->ctx.threads, cli->common.isa, err);
+    const char *dtype = cli->common.dtype;
+    int rc = hold_cpu_new(out, cli->ctx.threads, cli->common.isa, err);
+    /* The machine does not choose the type: the same command gives the same model anywhere. */
+    if (rc == HOLD_OK)
+        rc = hold_device_set_dtype(*out, strcmp(dtype, "auto") == 0 ? "f32" : dtype, err);
+    return rc;
 }
 
 void hold_cli_bytes(char out[32], double bytes) {

@@ -2,6 +2,7 @@
 #include "device/device.h"
 
 #include <stdarg.h>
+#include <string.h>
 
 #include "base/str.h"
 #include "device/state.h"
@@ -51,9 +52,30 @@ const char *hold_device_isa(const struct hold_device *d) {
     return ((const struct hold_device_state *)(const void *)d)->isa;
 }
 
+int hold_device_set_dtype(struct hold_device *d, const char *dtype, struct hold_error *err) {
+    bool bf16 = strcmp(dtype, "bf16") == 0;
+    if (!bf16 && strcmp(dtype, "f32") != 0)
+        return hold_fail(err, HOLD_EUSAGE, "dtype: found '%s', expected f32 or bf16", dtype);
+    hold_device_state(d)->bf16 = bf16;
+    return HOLD_OK;
+}
+
+const char *hold_device_dtype(const struct hold_device *d) {
+    return ((const struct hold_device_state *)(const void *)d)->bf16 ? "bf16" : "f32";
+}
+
+const char *hold_device_bf16_unit(const struct hold_device *d) {
+    return ((const struct hold_device_state *)(const void *)d)->bf16_unit;
+}
+
 double hold_device_peak_gflops(struct hold_device *d) {
     const struct hold_device_state *s = hold_device_state(d);
     return s->peak_gflops ? s->peak_gflops(d) : 0;
+}
+
+double hold_device_peak_bf16_gflops(struct hold_device *d) {
+    const struct hold_device_state *s = hold_device_state(d);
+    return s->peak_bf16_gflops ? s->peak_bf16_gflops(d) : 0;
 }
 
 double hold_device_flop(const struct hold_device *d) {

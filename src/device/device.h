@@ -91,12 +91,23 @@ struct hold_kernels {
     void (*gemm)(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
                  float alpha, struct hold_ptr a, int64_t lda, struct hold_ptr b, int64_t ldb,
                  float beta, struct hold_ptr c, int64_t ldc);
-    /* Prepare W (out, in; f32 host or device rows at w, ld = in).  The device may pack or convert
-     * (the CPU holds a packed copy, counted in its bytes); it also borrows w, which must outlive
-     * the handle and not change.  weight_free takes NULL too. */
+    /* The same for products of a weight that is trained, with alpha 1 and beta 0 or 1: in the
+     * device's dtype; fine: as weight_refine says. */
+    void (*gemm_live)(struct hold_device *d, bool fine, bool ta, bool tb, int64_t m, int64_t n,
+                      int64_t k, struct hold_ptr a, int64_t lda, struct hold_ptr b, int64_t ldb,
+                      float beta, struct hold_ptr c, int64_t ldc);
+    /* Prepare W (out, in; f32 host or device rows at w, ld = in) for products in the device's
+     * dtype.  The device may pack or convert (the CPU holds packed copies, counted in its bytes);
+     * in f32 it also borrows w, which must outlive the handle and not change; in bf16 w is not
+     * looked at again.  weight_free takes NULL too. */
     int (*weight_new)(struct hold_device *d, struct hold_ptr w, int64_t out, int64_t in,
                       struct hold_weight **handle, struct hold_error *err);
     void (*weight_free)(struct hold_device *d, struct hold_weight *w);
+    /* In bf16 make the forward product of handle, prepared from the same w, nearly exact: both
+     * operands are sums of two bf16 numbers, of which all but the product of the small ones count
+     * (three times the work).  In f32 there is nothing to do. */
+    int (*weight_refine)(struct hold_device *d, struct hold_weight *handle, struct hold_ptr w,
+                         struct hold_error *err);
     /* y(m,out) = x(m,in) W' + beta y  and  dx(m,in) = dy(m,out) W + beta dx; beta is 0 or 1.  A row
      * of y has the same bytes whatever m is. */
     void (*weight_forward)(struct hold_device *d, const struct hold_weight *w, int64_t m,
@@ -230,19 +241,32 @@ struct hold_device {
 /* --- the CPU device (cpu/) --- */
 /* isa: NULL or "auto" picks the best the machine has; "portable", "avx2", "avx512" force one
  * (EUSAGE when the machine lacks it), and one that is not the best keeps oneDNN out: all products
- * are our own then.  The caller owns *out. */
+ * are our own then.  bf16 is emulated in those; "avx512_bf16" and "amx" are avx512 with these
+ * instructions for bf16.  The caller owns *out. */
 int hold_cpu_new(struct hold_device **out, int threads, const char *isa, struct hold_error *err);
 /* As above, but its memory is inaccessible outside kernels (mprotect): for tests of the seam. */
 int hold_cpu_new_guarded(struct hold_device **out, int threads, struct hold_error *err);
 /* Kernels that do nothing and memory that is only counted: sizes a step before it runs. */
 int hold_dry_new(struct hold_device **out, struct hold_error *err);
 void hold_device_free(struct hold_device *d);
+/* The type of products with frozen weights that are prepared from now on, and of gemm_live:
+ *   f32   of a new device
+ *   bf16  both operands are rounded to bf16 (to nearest, ties to even) as they enter a product;
+ *         sums and results are f32.  Where the machine has no instructions for it the rounded
+ *         operands are multiplied in f32: the same numbers up to the order of sums.
+ * All else is f32 in either.  Another name is EUSAGE. */
+int hold_device_set_dtype(struct hold_device *d, const char *dtype, struct hold_error *err);
+const char *hold_device_dtype(const struct hold_device *d); /* "f32" or "bf16" */
+/* What multiplies bf16 on d: "amx", "avx512_bf16" or "emulated". */
+const char *hold_device_bf16_unit(const struct hold_device *d);
 /* Bytes held now and the most ever held through alloc. */
 int64_t hold_device_bytes(const struct hold_device *d, int64_t *peak);
 /* "avx512", "avx2" or "portable": part of a run's manifest. */
 const char *hold_device_isa(const struct hold_device *d);
 /* GFLOP/s of f32 fused multiply-adds from registers on d's threads, measured now (~0.2 s). */
 double hold_device_peak_gflops(struct hold_device *d);
+/* The same of the instruction that bf16 products use, operands in registers. */
+double hold_device_peak_bf16_gflops(struct hold_device *d);
 /* FLOP that gemm, weight products and attention (4 a visible query-key pair and element forward, 8
  * backward; recompute left out) were asked for since creation.  The dry device cannot read
  * attention's plan and leaves it out. */

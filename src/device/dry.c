@@ -69,6 +69,7 @@ static int dry_weight_new(struct hold_device *d, struct hold_ptr w, int64_t out,
         return code;
     struct hold_weight *self = memory;
     *self = (struct hold_weight){.out = out, .in = in};
+    /* One copy of four bytes a number, or two of two bytes. */
     code = dry_alloc(d, out * in * (int64_t)sizeof(float), &self->packed, err);
     if (code) {
         hold_free(self);
@@ -82,6 +83,15 @@ static void dry_weight_free(struct hold_device *d, struct hold_weight *w) {
     if (w)
         dry_release(d, w->packed);
     hold_free(w);
+}
+
+static int dry_weight_refine(struct hold_device *d, struct hold_weight *handle, struct hold_ptr w,
+                             struct hold_error *err) {
+    (void)d;
+    (void)handle;
+    (void)w;
+    (void)err;
+    return HOLD_OK;
 }
 
 /* Kernels: D is the device, P(x) a pointer, M(x) a matrix.  What they are given is not looked at.
@@ -106,6 +116,10 @@ static void count_product(D, int64_t m, int64_t n, int64_t k) {
 }
 static void dry_gemm(D, bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, M(a), M(b),
                      float beta, M(c)) {
+    count_product(d, m, n, k);
+}
+static void dry_gemm_live(D, bool fine, bool ta, bool tb, int64_t m, int64_t n, int64_t k, M(a),
+                          M(b), float beta, M(c)) {
     count_product(d, m, n, k);
 }
 static void dry_weight_forward(D, const struct hold_weight *w, int64_t m, M(x), float beta, M(y)) {
@@ -204,8 +218,10 @@ int hold_dry_new(struct hold_device **out, struct hold_error *err) {
         .zero = dry_zero,
         .sync = hold_device_sync,
         .gemm = dry_gemm,
+        .gemm_live = dry_gemm_live,
         .weight_new = dry_weight_new,
         .weight_free = dry_weight_free,
+        .weight_refine = dry_weight_refine,
         .weight_forward = dry_weight_forward,
         .weight_backward = dry_weight_backward,
         .rmsnorm_forward = dry_rmsnorm_forward,
@@ -239,6 +255,7 @@ int hold_dry_new(struct hold_device **out, struct hold_error *err) {
     };
     self->next = 4096;
     self->state.isa = "none";
+    self->state.bf16_unit = "none";
     self->state.destroy = dry_destroy;
     self->state.device = (struct hold_device){"dry", &self->kernels, 1};
     *out = &self->state.device;

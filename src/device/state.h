@@ -7,12 +7,15 @@
 /* Every device's own struct begins with this one, and this one with struct hold_device. */
 struct hold_device_state {
     struct hold_device device;
-    const char *isa;
+    const char *isa, *bf16_unit;
+    bool bf16;           /* the dtype */
     int64_t bytes, peak; /* held now, most ever held */
     double flop;         /* 2 a multiply-add of gemm, weight products and attention */
     struct hold_error sticky;
     void (*destroy)(struct hold_device *d);
-    double (*peak_gflops)(struct hold_device *d); /* NULL: has none */
+    /* NULL: has none */
+    double (*peak_gflops)(struct hold_device *d);
+    double (*peak_bf16_gflops)(struct hold_device *d);
 };
 
 static inline struct hold_device_state *hold_device_state(struct hold_device *d) {

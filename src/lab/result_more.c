@@ -186,10 +186,11 @@ int hold_report_settings(struct hold_plan *p, json_t *report, struct hold_error 
         machine[0] = '\0';
     machine[sizeof machine - 1] = '\0';
     hold_clock_iso(now);
-    json_t *environment = json_pack(
-        "{s:s, s:s, s:i, s:s, s:I, s:s}", "version", lab->version == NULL ? "" : lab->version,
-        "isa", hold_device_isa(lab->device), "threads", lab->device->threads, "machine", machine,
-        "memory_bytes", (json_int_t)hold_memory_limit(), "date", now);
+    json_t *environment =
+        json_pack("{s:s, s:s, s:s, s:i, s:s, s:I, s:s}", "version",
+                  lab->version == NULL ? "" : lab->version, "isa", hold_device_isa(lab->device),
+                  "dtype", hold_device_dtype(lab->device), "threads", lab->device->threads,
+                  "machine", machine, "memory_bytes", (json_int_t)hold_memory_limit(), "date", now);
     int bad = json_object_set(report, "settings", p->recipe->source);
     bad |= json_object_set_new(report, "training", train_json(p->recipe));
     bad |= json_object_set_new(report, "data", data_json(p->recipe));

@@ -148,6 +148,7 @@ static int publish(struct talk *t, struct hold_plan_node *n, struct hold_work *w
     bad |= json_object_set_new(manifest, "units", json_real(n->units));
     bad |= json_object_set_new(manifest, "peak_bytes", json_integer(hold_peak_memory()));
     bad |= json_object_set_new(manifest, "isa", json_string(hold_device_isa(lab->device)));
+    bad |= json_object_set_new(manifest, "dtype", json_string(hold_device_dtype(lab->device)));
     bad |= json_object_set_new(manifest, "threads", json_integer(lab->device->threads));
     bad |= json_object_set_new(manifest, "version",
                                json_string(lab->version == NULL ? "" : lab->version));

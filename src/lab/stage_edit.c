@@ -18,12 +18,12 @@ json_t *hold_spec_edit(const struct hold_plan *p, const struct hold_plan_node *n
         json_decref(sets);
         return NULL;
     }
-    return json_pack("{s:s, s:i, s:O, s:s, s:s, s:I, s:o, s:I, s:s}", "kind", "edit", "version",
-                     (int)HOLD_EDIT_VERSION, "method",
-                     json_array_get(n->methods->described, (size_t)n->method), "model",
-                     p->nodes[n->model].content, "before",
-                     n->before < 0 ? "" : p->nodes[n->before].content, "seed", (json_int_t)n->seed,
-                     "sets", sets, "max_length", (json_int_t)n->config.max_length, "dtype", "f32");
+    return json_pack(
+        "{s:s, s:i, s:O, s:s, s:s, s:I, s:o, s:I, s:s}", "kind", "edit", "version",
+        (int)HOLD_EDIT_VERSION, "method", json_array_get(n->methods->described, (size_t)n->method),
+        "model", p->nodes[n->model].content, "before",
+        n->before < 0 ? "" : p->nodes[n->before].content, "seed", (json_int_t)n->seed, "sets", sets,
+        "max_length", (json_int_t)n->config.max_length, "dtype", hold_device_dtype(p->lab->device));
 }
 
 /* The model before alignment is loaded beside the aligned one. */

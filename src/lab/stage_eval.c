@@ -293,7 +293,8 @@ json_t *hold_spec_evaluate(const struct hold_plan *p, const struct hold_plan_nod
                   "version", version_of(set, n->eval), "set", hold_eval_name(n->eval), "model",
                   p->nodes[n->model].content, "data", set->data->content_id, "max_tokens",
                   (json_int_t)set->max_tokens, "score", set->score, "judge", hold_judge_version,
-                  "labels", labels, "dtype", "f32", "tokenizer", (int)HOLD_TOKENIZER_VERSION);
+                  "labels", labels, "dtype", hold_device_dtype(p->lab->device), "tokenizer",
+                  (int)HOLD_TOKENIZER_VERSION);
     /* Full answers keep the identity that they always had. */
     if (set->early_stop && spec != NULL &&
         json_object_set_new(spec, "early_stop", json_true()) != 0) {

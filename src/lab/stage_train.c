@@ -61,7 +61,8 @@ json_t *hold_spec_train(const struct hold_plan *p, const struct hold_plan_node *
                              hold_stage_name(n->stage), "model", p->nodes[n->model].content, "rows",
                              n->rows_id, "streams", ids, "options", hold_train_identity(&n->config),
                              "methods", n->methods->described, "continue", (int)n->goes_on, "dtype",
-                             "f32", "tokenizer", (int)HOLD_TOKENIZER_VERSION);
+                             hold_device_dtype(p->lab->device), "tokenizer",
+                             (int)HOLD_TOKENIZER_VERSION);
     json_decref(ids);
     if (o != NULL && n->eval_rows != NULL)
         bad |= json_object_set_new(o, "eval_rows", json_string(n->eval_rows_id));

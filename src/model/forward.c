@@ -218,8 +218,8 @@ int hold_model_logits(struct hold_model *m, struct hold_tape *t, const struct ho
         if (m->head.weight != NULL)
             k->weight_forward(t->device, m->head.weight, n, h.data, h.ld, 0.0f, z.data, z.ld);
         else
-            k->gemm(t->device, false, true, n, vocab, h.cols, 1.0f, h.data, h.ld,
-                    m->head.value.data, m->head.value.ld, 0.0f, z.data, z.ld);
+            k->gemm_live(t->device, false, false, true, n, vocab, h.cols, h.data, h.ld,
+                         m->head.value.data, m->head.value.ld, 0.0f, z.data, z.ld);
         k->read(t->device, out + i * vocab, z.data, n * vocab * (int64_t)sizeof *out);
     }
     hold_space_rewind(t->space, mark);

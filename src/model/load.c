@@ -164,9 +164,18 @@ static int load_bias(struct loader *ld, int64_t l, const struct hold_part *parts
     return rc;
 }
 
-static int prepare(struct hold_model *m, struct hold_param *p, struct hold_error *err) {
-    return m->device->k->weight_new(m->device, p->value.data, p->value.rows, p->value.cols,
-                                    &p->weight, err);
+int hold_model_prepare(struct hold_model *m, struct hold_param *p, bool fine,
+                       struct hold_error *err) {
+    const struct hold_kernels *k = m->device->k;
+    int rc = k->weight_new(m->device, p->value.data, p->value.rows, p->value.cols, &p->weight, err);
+    return rc < 0 || !fine ? rc : k->weight_refine(m->device, p->weight, p->value.data, err);
+}
+
+/* Where bf16's rounding costs most: an error of a query or a key is multiplied by the other and
+ * moves whole rows of attention, and the early layers' down_proj makes the few very large numbers
+ * that the residual stream carries to the end. */
+static bool wants_fine(const struct hold_shape *s, int64_t l, int kind) {
+    return kind == HOLD_QKV || (kind == HOLD_DOWN && 2 * l < s->n_layers);
 }
 
 static int load_layer(struct loader *ld, int64_t l, struct hold_error *err) {
@@ -189,6 +198,7 @@ static int load_layer(struct loader *ld, int64_t l, struct hold_error *err) {
         int64_t out, in;
         hold_model_fused(s, (enum hold_linear_kind)kind, &out, &in);
         int rc = new_param(ld, parts[0].module, out, in, &lin->w, err);
+        lin->fine = wants_fine(s, l, kind);
         lin->dropout_key = (uint64_t)(l * HOLD_LINEAR_KINDS + kind + 1) * 0x9E3779B97F4A7C15u;
         for (int i = 0; rc == HOLD_OK && i < n; i++) {
             snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)l,
@@ -197,7 +207,7 @@ static int load_layer(struct loader *ld, int64_t l, struct hold_error *err) {
             rc = fill(ld, &lin->w, parts[i].first, parts[i].rows, name, heads, err);
         }
         if (rc == HOLD_OK)
-            rc = prepare(m, &lin->w, err);
+            rc = hold_model_prepare(m, &lin->w, lin->fine, err);
         if (rc == HOLD_OK && kind == HOLD_QKV && hold_shape_traits(s)->qkv_bias)
             rc = load_bias(ld, l, parts, n, lin, err);
         if (rc < 0)
@@ -243,7 +253,7 @@ static int load_weights(struct loader *ld, struct hold_error *err) {
     if (rc == HOLD_OK && !s->tied)
         rc = fill(ld, &m->head, 0, s->vocab, "lm_head.weight", 0, err);
     if (rc == HOLD_OK)
-        rc = prepare(m, &m->head, err);
+        rc = hold_model_prepare(m, &m->head, false, err);
     if (rc == HOLD_OK)
         rc = load_norm(ld, "norm", "model.norm.weight", s->d_model, &m->norm, err);
     for (int64_t l = 0; rc == HOLD_OK && l < s->n_layers; l++)

@@ -17,6 +17,10 @@ int hold_model_parts(const struct hold_shape *s, enum hold_linear_kind kind,
 void hold_model_fused(const struct hold_shape *s, enum hold_linear_kind kind, int64_t *out,
                       int64_t *in);
 
+/* Prepare a frozen matrix; fine: as struct hold_linear's. */
+int hold_model_prepare(struct hold_model *m, struct hold_param *p, bool fine,
+                       struct hold_error *err);
+
 /* The norms of a layer that its family has: their names ("input_layernorm") and where they are. */
 enum { HOLD_LAYER_NORMS = 6 };
 struct hold_layer_norm {

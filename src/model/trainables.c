@@ -462,11 +462,10 @@ int hold_model_refresh(struct hold_model *m, struct hold_error *err) {
     const struct hold_kernels *k = m->device->k;
     for (int64_t l = 0; l < m->shape.n_layers; l++)
         for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++) {
-            struct hold_param *w = &m->layers[l].linear[kind].w;
-            k->weight_free(m->device, w->weight);
-            w->weight = NULL;
-            int rc = k->weight_new(m->device, w->value.data, w->value.rows, w->value.cols,
-                                   &w->weight, err);
+            struct hold_linear *lin = &m->layers[l].linear[kind];
+            k->weight_free(m->device, lin->w.weight);
+            lin->w.weight = NULL;
+            int rc = hold_model_prepare(m, &lin->w, lin->fine, err);
             if (rc < 0)
                 return rc;
         }

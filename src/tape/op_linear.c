@@ -45,8 +45,8 @@ struct hold_node *hold_linear(struct hold_tape *t, struct hold_node *x,
         k->weight_forward(t->device, l->w.weight, rows, x->value.data, x->value.ld, 0.0f,
                           y->value.data, y->value.ld);
     else
-        k->gemm(t->device, false, true, rows, out, in, 1.0f, x->value.data, x->value.ld,
-                l->w.value.data, l->w.value.ld, 0.0f, y->value.data, y->value.ld);
+        k->gemm_live(t->device, l->fine, false, true, rows, out, in, x->value.data, x->value.ld,
+                     l->w.value.data, l->w.value.ld, 0.0f, y->value.data, y->value.ld);
     if (l->bias.value.rows > 0)
         k->rows_add(t->device, rows, out, l->bias.value.data, y->value.data, y->value.ld);
     if (l->n_lora == 0)
@@ -121,8 +121,8 @@ void hold_linear_backward(struct hold_tape *t, struct hold_node *n) {
     int64_t in = l->w.value.cols, out = l->w.value.rows;
     struct hold_ptr dw = hold_param_grad(t, &l->w);
     if (!hold_ptr_null(dw))
-        k->gemm(t->device, true, false, out, in, dy.rows, 1.0f, dy.data, dy.ld, x.data, x.ld, 1.0f,
-                dw, in);
+        k->gemm_live(t->device, false, true, false, out, in, dy.rows, dy.data, dy.ld, x.data, x.ld,
+                     1.0f, dw, in);
     struct hold_ptr db = {0};
     if (l->bias.value.rows > 0)
         db = hold_param_grad(t, &l->bias);
@@ -139,6 +139,6 @@ void hold_linear_backward(struct hold_tape *t, struct hold_node *n) {
     if (l->w.weight != NULL)
         k->weight_backward(t->device, l->w.weight, dy.rows, dy.data, dy.ld, beta, dx.data, dx.ld);
     else
-        k->gemm(t->device, false, false, dy.rows, in, out, 1.0f, dy.data, dy.ld, l->w.value.data,
-                l->w.value.ld, beta, dx.data, dx.ld);
+        k->gemm_live(t->device, false, false, false, dy.rows, in, out, dy.data, dy.ld,
+                     l->w.value.data, l->w.value.ld, beta, dx.data, dx.ld);
 }

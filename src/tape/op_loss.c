@@ -35,8 +35,8 @@ static void head_forward(struct hold_tape *t, const struct hold_param *head, str
         k->weight_forward(t->device, head->weight, h.rows, h.data, h.ld, 0.0f, logits.data,
                           logits.ld);
     else
-        k->gemm(t->device, false, true, h.rows, head->value.rows, head->value.cols, 1.0f, h.data,
-                h.ld, head->value.data, head->value.ld, 0.0f, logits.data, logits.ld);
+        k->gemm_live(t->device, false, false, true, h.rows, head->value.rows, head->value.cols,
+                     h.data, h.ld, head->value.data, head->value.ld, 0.0f, logits.data, logits.ld);
 }
 
 /* dh = dlogits head;  dhead += dlogits' h. */
@@ -49,13 +49,13 @@ static void head_backward(struct hold_tape *t, const struct hold_param *head, st
             k->weight_backward(t->device, head->weight, h.rows, dlogits.data, dlogits.ld, 0.0f,
                                dh.data, dh.ld);
         else
-            k->gemm(t->device, false, false, h.rows, cols, vocab, 1.0f, dlogits.data, dlogits.ld,
-                    head->value.data, head->value.ld, 0.0f, dh.data, dh.ld);
+            k->gemm_live(t->device, false, false, false, h.rows, cols, vocab, dlogits.data,
+                         dlogits.ld, head->value.data, head->value.ld, 0.0f, dh.data, dh.ld);
     }
     struct hold_ptr d = hold_param_grad(t, head);
     if (!hold_ptr_null(d))
-        k->gemm(t->device, true, false, vocab, cols, h.rows, 1.0f, dlogits.data, dlogits.ld, h.data,
-                h.ld, 1.0f, d, cols);
+        k->gemm_live(t->device, false, true, false, vocab, cols, h.rows, dlogits.data, dlogits.ld,
+                     h.data, h.ld, 1.0f, d, cols);
 }
 
 static struct hold_tensor rows_or_none(struct hold_tensor t, int64_t first, int64_t n) {

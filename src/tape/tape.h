@@ -44,6 +44,7 @@ struct hold_linear {
     struct hold_lora lora[HOLD_LORA_PARTS];
     int64_t r;
     float scale;
+    bool fine;            /* in bf16 the forward product of W is nearly exact (weight_refine) */
     float dropout;        /* on the low-rank input, one mask for all parts */
     uint64_t dropout_key; /* tells layers apart */
 };

@@ -13,7 +13,8 @@ struct golden {
     json_t *json;
     struct hold_safetensors *file;
     struct tiny t;
-    double b_scale;
+    float *grad; /* of test_gradients, in f32 */
+    double loss;
 };
 
 static int open_golden(void **state) {
@@ -36,6 +37,7 @@ static int close_golden(void **state) {
     if (g == NULL)
         return 0;
     json_decref(g->json);
+    free(g->grad);
     hold_safetensors_free(g->file);
     tiny_close(&g->t);
     return 0;
@@ -218,15 +220,14 @@ static void compare_tensor(struct compare *c, const struct hold_param *p) {
     c->i++;
 }
 
-static void test_gradients(void **state) {
-    struct golden *g = golden_or_skip(state);
+/* The gradient of the golden rows for the golden adapter, which is added to t's model. */
+static float *adapter_gradient(const struct golden *g, struct tiny *t, double *loss) {
     struct hold_error err = {0};
-    struct hold_model *m = &g->t.model;
     struct hold_lora_config lora = {.r = json_integer_value(json_object_get(g->json, "rank")),
                                     .alpha = json_number_value(json_object_get(g->json, "alpha")),
                                     .target_modules = "all-linear"};
-    assert_ok(hold_model_add_lora(m, &lora, &err), &err);
-    draw_adapter(m, json_number_value(json_object_get(g->json, "b_scale")));
+    assert_ok(hold_model_add_lora(&t->model, &lora, &err), &err);
+    draw_adapter(&t->model, json_number_value(json_object_get(g->json, "b_scale")));
     const json_t *rows = json_object_get(g->json, "rows");
     struct hold_set set;
     set_new(&set, (int64_t)json_array_size(rows));
@@ -237,16 +238,27 @@ static void test_gradients(void **state) {
     }
     struct bare b;
     struct hold_train_config c = plain_config();
-    bare_open(&b, &g->t, &set, &c);
+    bare_open(&b, t, &set, &c);
     struct hold_pass pass = {.examples = &b.all, .buffer = HOLD_GRAD};
     struct hold_pass_result r;
     assert_ok(hold_run_pass(&b.run, &pass, &r, &err), &err);
-    double off_loss = fabs(r.loss - json_number_value(json_object_get(g->json, "loss")));
+    *loss = r.loss;
+    float *grad = read_flat(t, b.run.buffers[HOLD_GRAD].data);
+    bare_close(&b);
+    set_release(&set);
+    return grad;
+}
+
+static void test_gradients(void **state) {
+    struct golden *g = golden_or_skip(state);
+    struct hold_model *m = &g->t.model;
+    double loss;
+    float *grad = adapter_gradient(g, &g->t, &loss);
+    double off_loss = fabs(loss - json_number_value(json_object_get(g->json, "loss")));
     assert_true(off_loss < 1e-5);
     int64_t n_norms, n_samples;
     float *norms = tensor(g, "grad/norms", &n_norms),
           *samples = tensor(g, "grad/samples", &n_samples);
-    float *grad = read_flat(&g->t, b.run.buffers[HOLD_GRAD].data);
     struct compare cmp = {.norms = norms,
                           .samples = samples,
                           .grad = grad,
@@ -262,15 +274,84 @@ static void test_gradients(void **state) {
                   off_loss, (int)cmp.i, cmp.worst_norm, cmp.worst);
     free(norms);
     free(samples);
-    free(grad);
-    bare_close(&b);
-    set_release(&set);
+    g->grad = grad;
+    g->loss = loss;
+}
+
+/* --- bf16: against f32, and no worse than PyTorch's autocast (golden_bf16.json) --- */
+
+struct near {
+    const json_t *autocast; /* its error of each tensor */
+    const float *found, *expected;
+    double worst, worst_ratio;
+    int64_t n, worse; /* worse: than autocast */
+};
+
+static void compare_bf16(struct near *c, int64_t layer, const struct hold_param *p, char factor) {
+    char name[160];
+    snprintf(name, sizeof name, "model.layers.%d.%s.%c", (int)layer, p->name, factor);
+    double off =
+        relative_error(c->found + p->flat, c->expected + p->flat, p->value.rows * p->value.cols);
+    double theirs = json_number_value(json_object_get(c->autocast, name));
+    if (!(off <= 8e-2) || !(theirs > 0))
+        fail_msg("%s: the gradient is off by %.2e, PyTorch's by %.2e", name, off, theirs);
+    c->worst = fmax(c->worst, off);
+    c->worst_ratio = fmax(c->worst_ratio, off / theirs);
+    c->worse += off > theirs;
+    c->n++;
+}
+
+static void test_bf16(void **state) {
+    struct golden *g = golden_or_skip(state);
+    struct hold_error err = {0};
+    json_t *json = NULL;
+    struct tiny t;
+    double loss;
+    assert_non_null(g->grad); /* of the test before */
+    assert_ok(hold_json_load(&json, ENGINE "/golden_bf16.json", &err), &err);
+    const json_t *golden = json_object_get(json, "real");
+    tiny_open_as(&t, getenv("HOLD_TEST_MODEL"), NULL, NULL, 2, NULL, "bf16");
+    float *found = adapter_gradient(g, &t, &loss);
+    int64_t n = t.model.n_flat;
+    double off = relative_error(found, g->grad, n), near = 0, a = 0, b = 0;
+    for (int64_t i = 0; i < n; i++) {
+        near += (double)found[i] * (double)g->grad[i];
+        a += (double)found[i] * (double)found[i];
+        b += (double)g->grad[i] * (double)g->grad[i];
+    }
+    near /= sqrt(a * b);
+    print_message("bf16 by %s: loss %.5f, in f32 %.5f; gradient off by %.2e (autocast %.2e), "
+                  "cosine %.6f\n",
+                  hold_device_bf16_unit(t.device), loss, g->loss, off,
+                  json_number_value(json_object_get(golden, "whole")), near);
+    assert_true(fabs(loss - g->loss) <= 0.01 * g->loss);
+    assert_true(near >= 0.999);
+    assert_true(off <= 3e-2);
+    assert_true(off <= json_number_value(json_object_get(golden, "whole")));
+    struct near c = {
+        .autocast = json_object_get(golden, "tensors"), .found = found, .expected = g->grad};
+    for (int64_t l = 0; l < t.model.shape.n_layers; l++)
+        for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++)
+            for (int i = 0; i < t.model.layers[l].linear[kind].n_lora; i++) {
+                const struct hold_lora *p = &t.model.layers[l].linear[kind].lora[i];
+                compare_bf16(&c, l, &p->a, 'a');
+                compare_bf16(&c, l, &p->b, 'b');
+            }
+    print_message("a tensor is off by at most %.2e; %d of %d are worse than autocast's, by at most "
+                  "%.2f times\n",
+                  c.worst, (int)c.worse, (int)c.n, c.worst_ratio);
+    assert_int_equal(c.n, json_object_size(c.autocast));
+    assert_int_equal(c.worse, 0);
+    free(found);
+    tiny_close(&t);
+    json_decref(json);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_gradients), /* last: it adds an adapter */
+        cmocka_unit_test(test_gradients), /* it adds an adapter */
+        cmocka_unit_test(test_bf16),
     };
     return cmocka_run_group_tests(tests, open_golden, close_golden);
 }

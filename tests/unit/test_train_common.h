@@ -46,11 +46,13 @@ MAYBE void load_adapter(struct hold_adapter *a) {
     assert_ok(hold_adapter_read(a, FORMATS "/tiny-llama-adapter", &err), &err);
 }
 
-/* A model; tuning "lora": with the adapter as its trained parts, "full", or NULL. */
-MAYBE void tiny_open_at(struct tiny *t, const char *path, const char *adapter, const char *tuning,
-                        int threads) {
+/* A model on a new device; tuning "lora": with the adapter as its trained parts, "full", or NULL.
+ */
+MAYBE void tiny_open_as(struct tiny *t, const char *path, const char *adapter, const char *tuning,
+                        int threads, const char *isa, const char *dtype) {
     struct hold_error err = {0};
-    assert_ok(hold_cpu_new(&t->device, threads, NULL, &err), &err);
+    assert_ok(hold_cpu_new(&t->device, threads, isa, &err), &err);
+    assert_ok(hold_device_set_dtype(t->device, dtype, &err), &err);
     assert_ok(hold_model_load(&t->model, path, t->device, NULL, &err), &err);
     if (tuning != NULL && strcmp(tuning, "full") == 0)
         assert_ok(hold_model_make_full(&t->model, &err), &err);
@@ -62,6 +64,11 @@ MAYBE void tiny_open_at(struct tiny *t, const char *path, const char *adapter, c
         assert_ok(hold_model_set_lora(&t->model, &a, &err), &err);
         hold_adapter_release(&a);
     }
+}
+
+MAYBE void tiny_open_at(struct tiny *t, const char *path, const char *adapter, const char *tuning,
+                        int threads) {
+    tiny_open_as(t, path, adapter, tuning, threads, NULL, "f32");
 }
 
 /* The tiny model with the golden adapter. */

@@ -133,7 +133,7 @@ static const struct hold_hooks WALKER = {.name = "walker",
 /* --- a run --- */
 
 struct trial {
-    const char *dir, *spec, *tuning, *optim;
+    const char *dir, *spec, *tuning, *optim, *dtype;
     int threads;
     int64_t seed, save_steps;
     double learning_rate, momentum, dropout;
@@ -156,6 +156,7 @@ static struct trial trial_of(const char *dir, bool walker) {
                           .spec = "spec",
                           .tuning = "lora",
                           .optim = "adamw",
+                          .dtype = "f32",
                           .threads = 1,
                           .seed = 42,
                           .save_steps = 2,
@@ -166,7 +167,8 @@ static struct trial trial_of(const char *dir, bool walker) {
 static int train(struct trial *t) {
     struct tiny tiny;
     struct hold_set main_set, general;
-    tiny_open(&tiny, t->tuning, t->threads);
+    tiny_open_as(&tiny, FORMATS "/tiny-llama", FORMATS "/tiny-llama-adapter", t->tuning, t->threads,
+                 NULL, t->dtype);
     random_rows(&main_set, ROWS, 31);
     random_rows(&general, 5, 32);
     for (int64_t l = 0; l < tiny.model.shape.n_layers; l++)
@@ -268,12 +270,14 @@ static char *metrics_of(const char *dir) {
 
 /* --- going on --- */
 
-static void go_on(bool walker, const char *tuning, const char *optim, double dropout) {
+static void go_on(bool walker, const char *tuning, const char *optim, double dropout,
+                  const char *dtype) {
     struct trial whole = trial_of("whole", walker), cut = trial_of("cut", walker);
     whole.tuning = cut.tuning = tuning;
     whole.optim = cut.optim = optim;
     whole.momentum = cut.momentum = 0.9;
     whole.dropout = cut.dropout = dropout;
+    whole.dtype = cut.dtype = dtype;
     assert_ok(train(&whole), &whole.err);
     assert_false(whole.result.resumed);
     train_and_die(&cut, 3); /* saved at step 2 */
@@ -295,19 +299,27 @@ static void go_on(bool walker, const char *tuning, const char *optim, double dro
 
 static void test_killed_plain(void **state) {
     (void)state;
-    go_on(false, "lora", "adamw", 0);
+    go_on(false, "lora", "adamw", 0, "f32");
 }
 static void test_killed_walker(void **state) {
     (void)state;
-    go_on(true, "lora", "adamw", 0);
+    go_on(true, "lora", "adamw", 0, "f32");
 }
 static void test_killed_full_sgd(void **state) {
     (void)state;
-    go_on(true, "full", "sgd", 0);
+    go_on(true, "full", "sgd", 0, "f32");
 }
 static void test_killed_dropout(void **state) {
     (void)state;
-    go_on(false, "lora", "adamw", 0.2);
+    go_on(false, "lora", "adamw", 0.2, "f32");
+}
+
+static void test_killed_bf16(void **state) {
+    (void)state;
+    go_on(true, "lora", "adamw", 0, "bf16");
+    leave(state);
+    enter(state);
+    go_on(false, "full", "adamw", 0, "bf16");
 }
 
 /* A stop finishes its step, saves it and says so. */
@@ -703,6 +715,7 @@ int main(void) {
         IN_FOLDER(test_killed_walker),
         IN_FOLDER(test_killed_full_sgd),
         IN_FOLDER(test_killed_dropout),
+        IN_FOLDER(test_killed_bf16),
         IN_FOLDER(test_stopped),
         IN_FOLDER(test_vectors_count),
         IN_FOLDER(test_fields_count),

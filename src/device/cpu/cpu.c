@@ -1,13 +1,16 @@
 /* cpu.c: the CPU device: its memory, its instruction set, its matrix products' bookkeeping. */
 #include "device/cpu/cpu.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/ctx.h"
 #include "base/mem.h"
+#include "device/cpu/bf16.h"
 
 enum { ALIGN = 64, HUGE_PAGE = 2 << 20 };
 
@@ -177,17 +180,57 @@ static void cpu_gemm(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t
     product(d, ta, tb, m, n, k, alpha, hold_f32(a), lda, hold_f32(b), ldb, beta, hold_f32(c), ldc);
 }
 
-/* The rows stay where they are, for the backward product; the forward product reads a packed copy:
- * nothing is left to arrange in a call, so that few rows (decoding) run as fast as many. */
+static void cpu_gemm_live(struct hold_device *d, bool fine, bool ta, bool tb, int64_t m, int64_t n,
+                          int64_t k, struct hold_ptr a, int64_t lda, struct hold_ptr b, int64_t ldb,
+                          float beta, struct hold_ptr c, int64_t ldc) {
+    struct hold_cpu *cpu = hold_cpu(d);
+    if (!cpu->state.bf16 || m <= 0 || n <= 0 || k <= 0) {
+        product(d, ta, tb, m, n, k, 1, hold_f32(a), lda, hold_f32(b), ldb, beta, hold_f32(c), ldc);
+        return;
+    }
+    cpu->state.flop += 2.0 * (double)m * (double)n * (double)k;
+    cpu->bf16_products.live_product(d, fine, ta, tb, m, n, k, hold_f32(a), lda, hold_f32(b), ldb,
+                                    beta, hold_f32(c), ldc);
+}
+
+/* In f32 the rows stay where they are, for the backward product; the forward product reads a packed
+ * copy: nothing is left to arrange in a call, so that few rows (decoding) run as fast as many.  In
+ * bf16 each direction has its copy. */
 struct hold_weight {
     const float *w;
-    struct hold_ptr packed;
+    struct hold_ptr packed, packed_back;
     int64_t out, in;
+    bool bf16, fine; /* fine: packed is so */
 };
+
+static int pack_f32(struct hold_device *d, struct hold_weight *self, struct hold_error *err) {
+    const struct hold_cpu_products *products = &hold_cpu(d)->products;
+    int code = cpu_alloc(d, products->packed_bytes(self->out, self->in), &self->packed, err);
+    if (code)
+        return code;
+    hold_cpu_protect(hold_cpu(d), true); /* a guarded device's new block is closed */
+    products->pack(d, self->w, self->out, self->in, hold_f32(self->packed));
+    return HOLD_OK;
+}
+
+static int pack_bf16(struct hold_device *d, struct hold_weight *self, struct hold_error *err) {
+    const struct hold_cpu_bf16_products *products = &hold_cpu(d)->bf16_products;
+    int64_t out = self->out, in = self->in;
+    int code = cpu_alloc(d, products->packed_bytes(false, out, in), &self->packed, err);
+    if (!code)
+        code = cpu_alloc(d, products->packed_bytes(false, in, out), &self->packed_back, err);
+    if (code) {
+        cpu_release(d, self->packed);
+        return code;
+    }
+    hold_cpu_protect(hold_cpu(d), true);
+    products->pack(d, false, true, out, in, self->w, in, hold_u32(self->packed));
+    products->pack(d, false, false, in, out, self->w, in, hold_u32(self->packed_back));
+    return HOLD_OK;
+}
 
 static int cpu_weight_new(struct hold_device *d, struct hold_ptr w, int64_t out, int64_t in,
                           struct hold_weight **handle, struct hold_error *err) {
-    const struct hold_cpu_products *products = &hold_cpu(d)->products;
     void *memory;
     *handle = NULL;
     if (out < 1 || in < 1 || out > MOST_BYTES / in)
@@ -197,39 +240,72 @@ static int cpu_weight_new(struct hold_device *d, struct hold_ptr w, int64_t out,
     if (code)
         return code;
     struct hold_weight *self = memory;
-    *self = (struct hold_weight){.w = hold_f32(w), .out = out, .in = in};
-    code = cpu_alloc(d, products->packed_bytes(out, in), &self->packed, err);
+    *self = (struct hold_weight){
+        .w = hold_f32(w), .out = out, .in = in, .bf16 = hold_device_state(d)->bf16};
+    code = self->bf16 ? pack_bf16(d, self, err) : pack_f32(d, self, err);
     if (code) {
         hold_free(self);
         return code;
     }
-    hold_cpu_protect(hold_cpu(d), true); /* a guarded device's new block is closed */
-    products->pack(d, self->w, out, in, hold_f32(self->packed));
     *handle = self;
     return HOLD_OK;
 }
 
+static int cpu_weight_refine(struct hold_device *d, struct hold_weight *handle, struct hold_ptr w,
+                             struct hold_error *err) {
+    const struct hold_cpu_bf16_products *products = &hold_cpu(d)->bf16_products;
+    int64_t out = handle->out, in = handle->in;
+    struct hold_ptr packed;
+    if (!handle->bf16 || handle->fine)
+        return HOLD_OK;
+    int code = cpu_alloc(d, products->packed_bytes(true, out, in), &packed, err);
+    if (code)
+        return code;
+    cpu_release(d, handle->packed);
+    handle->packed = packed;
+    handle->fine = true;
+    hold_cpu_protect(hold_cpu(d), true);
+    products->pack(d, true, true, out, in, hold_f32(w), in, hold_u32(packed));
+    return HOLD_OK;
+}
+
 static void cpu_weight_free(struct hold_device *d, struct hold_weight *w) {
-    if (w)
+    if (w) {
         cpu_release(d, w->packed);
+        cpu_release(d, w->packed_back);
+    }
     hold_free(w);
 }
 
 static void cpu_weight_forward(struct hold_device *d, const struct hold_weight *w, int64_t m,
                                struct hold_ptr x, int64_t ldx, float beta, struct hold_ptr y,
                                int64_t ldy) {
+    struct hold_cpu *cpu = hold_cpu(d);
     if (m <= 0)
         return;
-    hold_cpu(d)->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
-    hold_cpu(d)->products.packed_product(d, hold_f32(w->packed), m, w->out, w->in, hold_f32(x), ldx,
-                                         beta, hold_f32(y), ldy);
+    cpu->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
+    if (w->bf16)
+        cpu->bf16_products.packed_product(d, w->fine, hold_u32(w->packed), m, w->out, w->in,
+                                          hold_f32(x), ldx, beta, hold_f32(y), ldy);
+    else
+        cpu->products.packed_product(d, hold_f32(w->packed), m, w->out, w->in, hold_f32(x), ldx,
+                                     beta, hold_f32(y), ldy);
 }
 
 static void cpu_weight_backward(struct hold_device *d, const struct hold_weight *w, int64_t m,
                                 struct hold_ptr dy, int64_t lddy, float beta, struct hold_ptr dx,
                                 int64_t lddx) {
-    product(d, false, false, m, w->in, w->out, 1, hold_f32(dy), lddy, w->w, w->in, beta,
-            hold_f32(dx), lddx);
+    struct hold_cpu *cpu = hold_cpu(d);
+    if (m <= 0)
+        return;
+    if (!w->bf16) {
+        product(d, false, false, m, w->in, w->out, 1, hold_f32(dy), lddy, w->w, w->in, beta,
+                hold_f32(dx), lddx);
+        return;
+    }
+    cpu->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
+    cpu->bf16_products.packed_product(d, false, hold_u32(w->packed_back), m, w->in, w->out,
+                                      hold_f32(dy), lddy, beta, hold_f32(dx), lddx);
 }
 
 static void cpu_destroy(struct hold_device *d) {
@@ -252,35 +328,59 @@ static void cpu_destroy(struct hold_device *d) {
         hold_cpu_optim_##isa_name(&(cpu)->kernels);          \
         hold_cpu_vector_##isa_name(&(cpu)->kernels);         \
         hold_cpu_products_##isa_name(&(cpu)->products);      \
+        hold_cpu_bf16_##isa_name(&(cpu)->bf16_products);     \
         (cpu)->state.peak_gflops = hold_cpu_peak_##isa_name; \
         (cpu)->gemm = (cpu)->products.gemm;                  \
         (cpu)->state.isa = #isa_name;                        \
     } while (0)
 
+/* What multiplies bf16: the best there is, or what is named; the name of a plain instruction set
+ * stands for its emulation.  Without `unit` after this, the machine has no such thing. */
+static void pick_unit(struct hold_cpu *cpu, const char *name) {
+    const struct hold_bf16_unit *unit = cpu->bf16_products.emulation;
+#if defined(__x86_64__)
+    const struct hold_bf16_unit *(*const others[])(void) = {hold_bf16_avx512, hold_bf16_amx};
+    bool avx512 = strcmp(cpu->state.isa, "avx512") == 0;
+    for (size_t i = 0; avx512 && i < sizeof others / sizeof *others; i++) {
+        const struct hold_bf16_unit *other = others[i]();
+        if (other != NULL && (!name || strcmp(name, other->name) == 0))
+            unit = other;
+    }
+#endif
+    cpu->bf16 = unit;
+    cpu->state.bf16_unit = unit->name;
+}
+
 /* The best set that the machine has, or the one that is asked for by name. */
 static int pick_isa(struct hold_cpu *cpu, const char *isa, struct hold_error *err) {
-    bool any = !isa || strcmp(isa, "auto") == 0;
-    const char *best = "portable";
-    if (any || strcmp(isa, "portable") == 0)
+    const char *const units[] = {"avx512_bf16", "amx"}; /* the rest of their kernels is avx512 */
+    const char *best = "portable", *name = isa && strcmp(isa, "auto") != 0 ? isa : NULL;
+    bool is_unit = name && (strcmp(name, units[0]) == 0 || strcmp(name, units[1]) == 0);
+    isa = is_unit ? "avx512" : name;
+    if (!isa || strcmp(isa, "portable") == 0)
         FILL(portable, cpu);
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         best = "avx2";
-        if (any || strcmp(isa, "avx2") == 0)
+        if (!isa || strcmp(isa, "avx2") == 0)
             FILL(avx2, cpu);
         if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
             best = "avx512";
-            if (any || strcmp(isa, "avx512") == 0)
+            if (!isa || strcmp(isa, "avx512") == 0)
                 FILL(avx512, cpu);
         }
     }
 #endif
-    if (!cpu->state.isa && (strcmp(isa, "avx2") == 0 || strcmp(isa, "avx512") == 0))
-        return hold_fail(err, HOLD_EUSAGE, "isa: this machine has no %s", isa);
+    if (cpu->state.isa)
+        pick_unit(cpu, name);
+    if (!cpu->state.isa ? is_unit || strcmp(isa, "avx2") == 0 || strcmp(isa, "avx512") == 0
+                        : is_unit && strcmp(cpu->bf16->name, name) != 0)
+        return hold_fail(err, HOLD_EUSAGE, "isa: this machine has no %s", name);
     if (!cpu->state.isa)
-        return hold_fail(err, HOLD_EUSAGE,
-                         "isa: found '%s', expected auto, portable, avx2 or avx512", isa);
+        return hold_fail(
+            err, HOLD_EUSAGE,
+            "isa: found '%s', expected auto, portable, avx2, avx512, avx512_bf16 or amx", name);
 #if defined(HOLD_DNNL)
     if (strcmp(best, "portable") != 0 && strcmp(cpu->state.isa, best) == 0)
         cpu->gemm = hold_cpu_gemm_dnnl;
@@ -288,6 +388,28 @@ static int pick_isa(struct hold_cpu *cpu, const char *isa, struct hold_error *er
     (void)best;
 #endif
     return HOLD_OK;
+}
+
+/* As hold_cpu_peak of an instruction set: each thread's best of many short runs, added. */
+static double peak_bf16(struct hold_device *d) {
+    const struct hold_bf16_unit *unit = hold_cpu(d)->bf16;
+    const int64_t rounds = 20000;
+    const double long_enough = 0.1;
+    double total = 0;
+    if (!unit->peak_loop)
+        return hold_device_peak_gflops(d);
+#pragma omp parallel reduction(+ : total) num_threads(d->threads)
+    {
+        double begin = hold_clock_now(), now = begin, best = INFINITY, flop = 0;
+        while (now - begin < long_enough) {
+            double start = now;
+            flop = unit->peak_loop(rounds);
+            now = hold_clock_now();
+            best = now - start < best ? now - start : best;
+        }
+        total += 1e-9 * flop / best;
+    }
+    return total;
 }
 
 static int cpu_new(struct hold_device **out, int threads, const char *isa, bool guarded,
@@ -309,8 +431,10 @@ static int cpu_new(struct hold_device **out, int threads, const char *isa, bool 
         .zero = cpu_zero,
         .sync = hold_device_sync,
         .gemm = cpu_gemm,
+        .gemm_live = cpu_gemm_live,
         .weight_new = cpu_weight_new,
         .weight_free = cpu_weight_free,
+        .weight_refine = cpu_weight_refine,
         .weight_forward = cpu_weight_forward,
         .weight_backward = cpu_weight_backward,
     };
@@ -319,6 +443,7 @@ static int cpu_new(struct hold_device **out, int threads, const char *isa, bool 
         hold_free(cpu);
         return code;
     }
+    cpu->state.peak_bf16_gflops = peak_bf16;
     cpu->guarded = guarded;
     if (guarded)
         hold_cpu_guard(cpu);

@@ -26,11 +26,32 @@ struct hold_cpu_products {
                  float *c, int64_t ldc);
 };
 
+/* The same for operands rounded to bf16 (bf16.c). */
+struct hold_bf16_unit;
+struct hold_cpu_bf16_products {
+    /* Bytes of B(k, n) packed, and the packing; tb: B' is what lies at b.  fine: as
+     * struct hold_kernels.weight_refine. */
+    int64_t (*packed_bytes)(bool fine, int64_t n, int64_t k);
+    void (*pack)(struct hold_device *d, bool fine, bool tb, int64_t n, int64_t k, const float *b,
+                 int64_t ldb, uint32_t *to);
+    /* y(m, n) = x(m, k) B + beta y; beta is 0 or 1. */
+    void (*packed_product)(struct hold_device *d, bool fine, const uint32_t *packed, int64_t m,
+                           int64_t n, int64_t k, const float *x, int64_t ldx, float beta, float *y,
+                           int64_t ldy);
+    /* As struct hold_kernels.gemm_live. */
+    void (*live_product)(struct hold_device *d, bool fine, bool ta, bool tb, int64_t m, int64_t n,
+                         int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
+                         float beta, float *c, int64_t ldc);
+    const struct hold_bf16_unit *emulation; /* of this instruction set */
+};
+
 struct hold_cpu {
     struct hold_device_state state;
     struct hold_kernels kernels; /* the table that state.device.k shows */
     struct hold_kernels plain;   /* guarded device: the kernels behind the wrappers */
     struct hold_cpu_products products;
+    struct hold_cpu_bf16_products bf16_products;
+    const struct hold_bf16_unit *bf16; /* what they multiply with */
     /* products.gemm; or, where the build has it and the device has the machine's best instruction
      * set (which is what a library picks for itself), the library's. */
     void (*gemm)(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
@@ -49,6 +70,9 @@ static inline struct hold_cpu *hold_cpu(struct hold_device *d) {
 }
 static inline float *hold_f32(struct hold_ptr p) {
     return (float *)(uintptr_t)p.at; /* NOLINT(performance-no-int-to-ptr): the seam ends here */
+}
+static inline uint32_t *hold_u32(struct hold_ptr p) {
+    return (uint32_t *)(uintptr_t)p.at; /* NOLINT(performance-no-int-to-ptr) */
 }
 static inline double *hold_f64(struct hold_ptr p) {
     return (double *)(uintptr_t)p.at; /* NOLINT(performance-no-int-to-ptr) */
@@ -80,13 +104,14 @@ void hold_cpu_guard(struct hold_cpu *cpu);
 void hold_cpu_protect(struct hold_cpu *cpu, bool open);
 
 /* One set of entry points an instruction set: each writes its kernels into the table. */
-#define HOLD_CPU_ISA(isa)                                             \
-    void hold_cpu_rows_##isa(struct hold_kernels *kernels);           \
-    void hold_cpu_attention_##isa(struct hold_kernels *kernels);      \
-    void hold_cpu_loss_##isa(struct hold_kernels *kernels);           \
-    void hold_cpu_optim_##isa(struct hold_kernels *kernels);          \
-    void hold_cpu_vector_##isa(struct hold_kernels *kernels);         \
-    void hold_cpu_products_##isa(struct hold_cpu_products *products); \
+#define HOLD_CPU_ISA(isa)                                              \
+    void hold_cpu_rows_##isa(struct hold_kernels *kernels);            \
+    void hold_cpu_attention_##isa(struct hold_kernels *kernels);       \
+    void hold_cpu_loss_##isa(struct hold_kernels *kernels);            \
+    void hold_cpu_optim_##isa(struct hold_kernels *kernels);           \
+    void hold_cpu_vector_##isa(struct hold_kernels *kernels);          \
+    void hold_cpu_products_##isa(struct hold_cpu_products *products);  \
+    void hold_cpu_bf16_##isa(struct hold_cpu_bf16_products *products); \
     double hold_cpu_peak_##isa(struct hold_device *d);
 HOLD_CPU_ISA(portable)
 #if defined(__x86_64__)

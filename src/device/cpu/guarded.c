@@ -28,6 +28,12 @@ GUARD(gemm,
       (D, bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, M(a), M(b), float beta,
        M(c)),
       (d, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc))
+GUARD(gemm_live,
+      (D, bool fine, bool ta, bool tb, int64_t m, int64_t n, int64_t k, M(a), M(b), float beta,
+       M(c)),
+      (d, fine, ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc))
+GUARD_VALUE(int, weight_refine, (D, struct hold_weight *handle, P(w), struct hold_error *err),
+            (d, handle, w, err))
 GUARD_VALUE(int, weight_new,
             (D, P(w), int64_t out, int64_t in, struct hold_weight **handle, struct hold_error *err),
             (d, w, out, in, handle, err))
@@ -113,8 +119,10 @@ void hold_cpu_guard(struct hold_cpu *cpu) {
         .zero = guarded_zero,
         .sync = cpu->plain.sync,
         .gemm = guarded_gemm,
+        .gemm_live = guarded_gemm_live,
         .weight_new = guarded_weight_new,
         .weight_free = cpu->plain.weight_free,
+        .weight_refine = guarded_weight_refine,
         .weight_forward = guarded_weight_forward,
         .weight_backward = guarded_weight_backward,
         .rmsnorm_forward = guarded_rmsnorm_forward,
