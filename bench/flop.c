@@ -1,4 +1,4 @@
-/* flop.c: what one LoRA fine-tuning needs, counted without computing it, and the machine's peak.
+/* flop.c: what one fine-tuning needs, counted without computing it, and the machine's peak.
  *
  *     bench_flop MODEL ROWS.jsonl IDS.jsonl THREADS [name=value ...]
  *
@@ -120,6 +120,16 @@ static int make_device(struct job *j, struct hold_error *err) {
     return HOLD_OK;
 }
 
+static int make_trainables(struct job *j, struct hold_error *err) {
+    if (strcmp(j->config.tuning, "full") == 0)
+        return hold_model_make_full(&j->model, err);
+    struct hold_lora_config lora = {.r = j->config.lora_r,
+                                    .alpha = j->config.lora_alpha,
+                                    .target_modules = j->config.lora_target_modules,
+                                    .seed = (uint64_t)j->config.seed};
+    return hold_model_add_lora(&j->model, &lora, err);
+}
+
 static int count(struct job *j, const char *model, const char *rows, const char *ids,
                  struct hold_error *err) {
     struct hold_ctx quiet = {.threads = 1};
@@ -138,12 +148,8 @@ static int count(struct job *j, const char *model, const char *rows, const char 
     rc = hold_render_set(&r, &j->rows, &j->set, NULL, err);
     if (rc == HOLD_OK)
         rc = write_ids(&j->set, ids, err);
-    struct hold_lora_config lora = {.r = j->config.lora_r,
-                                    .alpha = j->config.lora_alpha,
-                                    .target_modules = j->config.lora_target_modules,
-                                    .seed = (uint64_t)j->config.seed};
     if (rc == HOLD_OK)
-        rc = hold_model_add_lora(&j->model, &lora, err);
+        rc = make_trainables(j, err);
     struct hold_stream_input stream = {.name = "main", .set = &j->set};
     struct hold_train_input input = {
         .model = &j->model, .config = j->config, .streams = &stream, .n_streams = 1};

@@ -1,6 +1,6 @@
-"""peer_sft.py: LoRA fine-tuning by PyTorch, transformers and peft on given token ids.
+"""peer_sft.py: LoRA or full fine-tuning by PyTorch, transformers and peft on given token ids.
 
-    python peer_sft.py MODEL.gguf IDS.jsonl --batch 8 --threads 2 [--bf16] [--rank 16]
+    python peer_sft.py MODEL.gguf IDS.jsonl --batch 8 --threads 2 [--bf16] [--rank 16 | --full]
 
 Rows are sorted by length, which is the peer's best; a batch is padded to its longest row.  Only
 steps are timed: loading is not, and one step on the longest batch runs before the clock starts.
@@ -27,6 +27,7 @@ def main():
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--full", action="store_true", help="train every parameter")
     parser.add_argument("--bf16", action="store_true")
     args = parser.parse_args()
 
@@ -44,12 +45,13 @@ def main():
         folder, gguf_file=file, dtype=torch.float32, attn_implementation="sdpa"
     )
     model.config.use_cache = False
-    model = peft.get_peft_model(
-        model,
-        peft.LoraConfig(
-            r=args.rank, lora_alpha=2 * args.rank, target_modules="all-linear", task_type="CAUSAL_LM"
-        ),
-    )
+    if not args.full:
+        model = peft.get_peft_model(
+            model,
+            peft.LoraConfig(
+                r=args.rank, lora_alpha=2 * args.rank, target_modules="all-linear", task_type="CAUSAL_LM"
+            ),
+        )
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=2e-4, weight_decay=0.0)

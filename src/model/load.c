@@ -66,7 +66,7 @@ int hold_model_norms(const struct hold_shape *s, struct hold_layer *layer,
 struct loader {
     struct hold_model *m;
     const struct hold_model_files *files; /* NULL: only sizes (a dry model) */
-    float *host;                          /* one tensor */
+    float *host;                          /* some rows of a tensor */
     int64_t host_cap;
     int64_t bad;
     char first_bad[128];
@@ -92,43 +92,60 @@ static int new_param(struct loader *ld, const char *name, int64_t rows, int64_t 
     return d->k->alloc(d, rows * cols * 4, &out->value.data, err);
 }
 
-/* Read the stored tensor `name` of n numbers to ld->host, which has room for `more` after them. */
-static int read_tensor(struct loader *ld, const char *name, int64_t n, int64_t more,
-                       struct hold_error *err) {
+/* The stored tensor `name`, which must have n numbers. */
+static int find_tensor(const struct loader *ld, const char *name, int64_t n,
+                       const struct hold_stored **out, struct hold_error *err) {
     const struct hold_stored *t = hold_stored_find(ld->files->tensors, ld->files->n_tensors, name);
+    *out = t;
     if (t == NULL)
         return hold_fail(err, HOLD_EFORMAT, "%s: tensor '%s' is missing", ld->files->path, name);
     if (hold_stored_count(t) != n)
         return hold_fail(err, HOLD_EFORMAT, "%s: tensor '%s' has %lld elements, expected %lld",
                          ld->files->path, name, (long long)hold_stored_count(t), (long long)n);
+    return HOLD_OK;
+}
+
+/* Read numbers [first, first + n) of a stored tensor to ld->host, which has room for `more` after
+ * them. */
+static int read_numbers(struct loader *ld, const struct hold_stored *t, int64_t first, int64_t n,
+                        int64_t more, struct hold_error *err) {
     int rc = host_room(ld, n + more, err);
     if (rc == HOLD_OK)
-        rc = hold_stored_to_f32(t, 0, n, ld->host, err);
+        rc = hold_stored_to_f32(t, first, n, ld->host, err);
     if (rc < 0)
         return rc;
     int64_t bad = 0;
     for (int64_t i = 0; i < n; i++)
         bad += !isfinite(ld->host[i]);
     if (bad > 0 && ld->bad == 0)
-        snprintf(ld->first_bad, sizeof ld->first_bad, "%s", name);
+        snprintf(ld->first_bad, sizeof ld->first_bad, "%s", t->name);
     ld->bad += bad;
     return HOLD_OK;
 }
 
-/* Fill rows [first, first + rows) of a parameter from the stored tensor `name`. */
+/* Fill rows [first, first + rows) of a parameter from the stored tensor `name`, some rows at a
+ * time: what is read is still in cache when it is written. */
 static int fill(struct loader *ld, struct hold_param *p, int64_t first, int64_t rows,
                 const char *name, int64_t unpermute_heads, struct hold_error *err) {
+    enum { AT_A_TIME = 1 << 17 }; /* numbers */
     if (ld->files == NULL)
         return HOLD_OK;
-    int64_t head_dim = ld->m->shape.head_dim, cols = p->value.cols, n = rows * cols;
-    int rc = read_tensor(ld, name, n, head_dim * cols, err);
-    if (rc < 0)
-        return rc;
-    if (unpermute_heads > 0 && ld->files->permuted_qk)
-        hold_unpermute_rows(ld->host, unpermute_heads, head_dim, cols, ld->host + n);
-    struct hold_device *d = ld->m->device;
-    d->k->write(d, hold_at_f32(p->value.data, first * cols), ld->host, n * 4);
-    return HOLD_OK;
+    int64_t head_dim = ld->m->shape.head_dim, cols = p->value.cols;
+    bool permuted = unpermute_heads > 0 && ld->files->permuted_qk;
+    const struct hold_stored *t;
+    int rc = find_tensor(ld, name, rows * cols, &t, err);
+    int64_t some = permuted ? rows : (AT_A_TIME + cols - 1) / cols;
+    for (int64_t r = 0; rc == HOLD_OK && r < rows; r += some) {
+        int64_t n = rows - r < some ? rows - r : some;
+        rc = read_numbers(ld, t, r * cols, n * cols, permuted ? head_dim * cols : 0, err);
+        if (rc < 0)
+            break;
+        if (permuted)
+            hold_unpermute_rows(ld->host, unpermute_heads, head_dim, cols, ld->host + n * cols);
+        struct hold_device *d = ld->m->device;
+        d->k->write(d, hold_at_f32(p->value.data, (first + r) * cols), ld->host, n * cols * 4);
+    }
+    return rc;
 }
 
 /* Fill columns [first, first + n) of a vector: a norm's gain or a part of a bias. */
@@ -136,7 +153,10 @@ static int fill_vector(struct loader *ld, struct hold_param *p, int64_t first, i
                        const char *name, bool gain, struct hold_error *err) {
     if (ld->files == NULL)
         return HOLD_OK;
-    int rc = read_tensor(ld, name, n, 0, err);
+    const struct hold_stored *t;
+    int rc = find_tensor(ld, name, n, &t, err);
+    if (rc == HOLD_OK)
+        rc = read_numbers(ld, t, 0, n, 0, err);
     if (rc < 0)
         return rc;
     for (int64_t i = 0; gain && ld->files->raised_gains && i < n; i++)

@@ -51,14 +51,20 @@ void hold_gather_backward(struct hold_tape *t, struct hold_node *n) {
 struct hold_node *hold_add(struct hold_tape *t, struct hold_node *x, struct hold_node *y) {
     if (x->value.rows != y->value.rows || x->value.cols != y->value.cols)
         return hold_tape_dead(t, HOLD_EINTERNAL, "add: shapes differ");
-    struct hold_tensor shape = {.rows = x->value.rows, .cols = x->value.cols};
-    struct hold_node *z = hold_node_new(t, HOLD_OP_ADD, x, y, shape);
+    /* The output of a linear layer or a norm is nobody's but ours: the sum takes its place. */
+    bool takes = (y->op == HOLD_OP_LINEAR || y->op == HOLD_OP_RMSNORM) && !y->keep;
+    struct hold_tensor sum = {.rows = x->value.rows, .cols = x->value.cols};
+    if (takes)
+        sum = y->value;
+    struct hold_node *z = hold_node_new(t, HOLD_OP_ADD, x, y, sum);
     if (z == &t->dead)
         return z;
     const struct hold_kernels *k = hold_k(t);
-    k->axpby(t->device, shape.rows, shape.cols, 1.0f, x->value.data, x->value.ld, 0.0f,
-             z->value.data, z->value.ld);
-    k->axpby(t->device, shape.rows, shape.cols, 1.0f, y->value.data, y->value.ld, 1.0f,
+    struct hold_node *added = takes ? x : y;
+    if (!takes)
+        k->axpby(t->device, sum.rows, sum.cols, 1.0f, x->value.data, x->value.ld, 0.0f,
+                 z->value.data, z->value.ld);
+    k->axpby(t->device, sum.rows, sum.cols, 1.0f, added->value.data, added->value.ld, 1.0f,
              z->value.data, z->value.ld);
     return z;
 }

@@ -156,6 +156,7 @@ struct hold_node *hold_attention_cached(struct hold_tape *t, struct hold_node *q
 struct hold_node *hold_swiglu(struct hold_tape *t, struct hold_node *x);
 /* The same with gelu(gate), by its tanh form. */
 struct hold_node *hold_geglu(struct hold_tape *t, struct hold_node *x);
+/* x + y; in y's place when y is the output of a linear layer or a norm, unless y->keep. */
 struct hold_node *hold_add(struct hold_tape *t, struct hold_node *x, struct hold_node *y);
 /* c x. */
 struct hold_node *hold_scale(struct hold_tape *t, struct hold_node *x, float c);

@@ -9,7 +9,7 @@ enum { PANEL = BLOCK_VECS * VEC, DEEP = 256, BLOCK = 96, TILE_ROWS = 6 };
 
 /* Wide products: columns packed at a time, rows of A packed at a time, and their leading dimension,
  * which keeps rows apart in the cache's sets however far apart they lie in A. */
-enum { WIDE = 1024, TALL = 96, PITCH = DEEP + 16, LEAST_PANELS = 4, LEAST_ROWS = 48 };
+enum { WIDE = 1024, PITCH = DEEP + 16, LEAST_PANELS = 4, LEAST_ROWS = 48 };
 
 /* A frozen weight (out, in) as panels of PANEL outputs: panel p holds (in, PANEL), the transpose of
  * its rows, zeros past the last output. */
@@ -36,28 +36,39 @@ static void put_columns(int64_t m, int64_t n, const float *space, bool add, floa
             c[i * ldc + j] = space[i * PANEL + j] + (add ? c[i * ldc + j] : 0);
 }
 
-/* Rows of a block, at most BLOCK: blocks of one height, and as many for every thread unless there
- * are panels enough to go round or too few rows to cut. */
-static int64_t block_height(const struct hold_device *d, int64_t m, int64_t panels) {
-    int64_t blocks = (m + BLOCK - 1) / BLOCK;
-    if (blocks * panels < 32 * d->threads && m >= LEAST_ROWS * d->threads)
-        blocks = round_up(blocks, d->threads);
-    return round_up((m + blocks - 1) / blocks, TILE_ROWS);
+/* How m rows are cut into blocks of at most BLOCK: as many for every thread unless there are panels
+ * enough to go round or too few rows to cut, and whole tiles, shared out evenly: threads end
+ * together. */
+struct cuts {
+    int64_t m, tiles, blocks;
+};
+
+static struct cuts cut_rows(const struct hold_device *d, int64_t m, int64_t panels) {
+    struct cuts c = {m, (m + TILE_ROWS - 1) / TILE_ROWS, (m + BLOCK - 1) / BLOCK};
+    if (c.blocks * panels < 32 * d->threads && m >= LEAST_ROWS * d->threads)
+        c.blocks = round_up(c.blocks, d->threads);
+    return c;
+}
+
+/* The first row of block b; of block `blocks`: the end. */
+static int64_t cut_at(const struct cuts *c, int64_t b) {
+    return b == c->blocks ? c->m : c->tiles * b / c->blocks * TILE_ROWS;
 }
 
 static void packed_product(struct hold_device *d, const float *packed, int64_t m, int64_t out,
                            int64_t in, const float *x0, int64_t ldx, float beta, float *y0,
                            int64_t ldy) {
-    int64_t panels = (out + PANEL - 1) / PANEL, tall = block_height(d, m, panels);
-    int64_t blocks = (m + tall - 1) / tall;
+    int64_t panels = (out + PANEL - 1) / PANEL;
+    const struct cuts cuts = cut_rows(d, m, panels);
     /* Neighbours share a block of rows, which stays in cache while panels pass by. */
 #pragma omp parallel for collapse(2) schedule(static) num_threads(hold_cpu_team(d, out *in))
-    for (int64_t b = 0; b < blocks; b++)
+    for (int64_t b = 0; b < cuts.blocks; b++)
         for (int64_t p = 0; p < panels; p++) {
             _Alignas(64) float space[BLOCK * PANEL];
-            int64_t rows = m - b * tall < tall ? m - b * tall : tall, n = out - p * PANEL;
-            const float *x = x0 + b * tall * ldx, *panel = packed + p * PANEL * in;
-            float *y = y0 + b * tall * ldy + p * PANEL;
+            int64_t first = cut_at(&cuts, b), rows = cut_at(&cuts, b + 1) - first;
+            int64_t n = out - p * PANEL;
+            const float *x = x0 + first * ldx, *panel = packed + p * PANEL * in;
+            float *y = y0 + first * ldy + p * PANEL;
             /* Long sums in pieces keep their small digits. */
             for (int64_t from = 0; from < in; from += DEEP) {
                 int64_t deep = in - from < DEEP ? in - from : DEEP;
@@ -109,7 +120,7 @@ static void panel_product(int64_t rows, int64_t width, int64_t deep, const float
         hold_block_product(rows, width, deep, a, PITCH, 1, panel, PANEL, add, c, ldc);
         return;
     }
-    _Alignas(64) float space[TALL * PANEL];
+    _Alignas(64) float space[BLOCK * PANEL];
     hold_block_product(rows, round_up(width, VEC), deep, a, PITCH, 1, panel, PANEL, false, space,
                        PANEL);
     put_columns(rows, width, space, add, c, ldc);
@@ -124,12 +135,11 @@ static void wide_gemm(struct hold_device *d, bool ta, bool tb, int64_t m, int64_
     float *packed = hold_cpu_scratch(d, 2, DEEP * WIDE * (int64_t)sizeof(float));
     if (!packed)
         return;
-    int64_t blocks = (m + TALL - 1) / TALL, tall = round_up((m + blocks - 1) / blocks, TILE_ROWS);
-    blocks = (m + tall - 1) / tall;
+    const struct cuts cuts = cut_rows(d, m, (n < WIDE ? n : WIDE) / PANEL);
 #pragma omp parallel num_threads(d->threads)
     for (int64_t left = 0; left < n; left += WIDE)
         for (int64_t from = 0; from < k; from += DEEP) {
-            _Alignas(64) float rows[TALL * PITCH];
+            _Alignas(64) float rows[BLOCK * PITCH];
             int64_t wide = n - left < WIDE ? n - left : WIDE, panels = (wide + PANEL - 1) / PANEL;
             int64_t deep = k - from < DEEP ? k - from : DEEP, held = -1;
 #pragma omp for schedule(static)
@@ -138,9 +148,10 @@ static void wide_gemm(struct hold_device *d, bool ta, bool tb, int64_t m, int64_
                            wide - p * PANEL < PANEL ? wide - p * PANEL : PANEL, alpha, b, ldb,
                            packed + p * deep * PANEL);
 #pragma omp for collapse(2) schedule(static)
-            for (int64_t block = 0; block < blocks; block++)
+            for (int64_t block = 0; block < cuts.blocks; block++)
                 for (int64_t p = 0; p < panels; p++) {
-                    int64_t first = block * tall, height = m - first < tall ? m - first : tall;
+                    int64_t first = cut_at(&cuts, block);
+                    int64_t height = cut_at(&cuts, block + 1) - first;
                     if (held != block) {
                         if (ta)
                             transpose(deep, height, a + from * lda + first, lda, 1, rows, PITCH);

@@ -252,76 +252,91 @@ static void rope(struct hold_device *d, int64_t rows, int64_t heads, int64_t hea
     }
 }
 
-static void swiglu_forward(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x_,
-                           int64_t ldx, struct hold_ptr y_, int64_t ldy) {
-    const float *x0 = hold_f32(x_);
-    float *y0 = hold_f32(y_);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
-    for (int64_t i = 0; i < rows; i++) {
-        const float *gate = x0 + i * ldx, *up = gate + cols;
-        float *y = y0 + i * ldy;
+/* --- gated products: y = act(gate) * up, row by row --- */
+
+typedef void gated_row(int64_t cols, const float *gate, const float *up, float *y);
+/* dgate = dy * up * act'(gate), dup = dy * act(gate). */
+typedef void gated_row_back(int64_t cols, const float *gate, const float *up, const float *dy,
+                            float *dgate, float *dup);
+
+static void silu_row(int64_t cols, const float *gate, const float *up, float *y) {
 #pragma omp simd
-        for (int64_t j = 0; j < cols; j++)
-            y[j] = gate[j] / (1.0f + fast_exp(-gate[j])) * up[j];
-    }
+    for (int64_t j = 0; j < cols; j++)
+        y[j] = gate[j] / (1.0f + fast_exp(-gate[j])) * up[j];
 }
 
-static void swiglu_backward(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x_,
-                            int64_t ldx, struct hold_ptr dy_, int64_t lddy, struct hold_ptr dx_,
-                            int64_t lddx) {
-    const float *x0 = hold_f32(x_), *dy0 = hold_f32(dy_);
-    float *dx0 = hold_f32(dx_);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
-    for (int64_t i = 0; i < rows; i++) {
-        const float *gate = x0 + i * ldx, *up = gate + cols, *dy = dy0 + i * lddy;
-        float *dgate = dx0 + i * lddx, *dup = dgate + cols;
+static void silu_row_back(int64_t cols, const float *gate, const float *up, const float *dy,
+                          float *dgate, float *dup) {
 #pragma omp simd
-        for (int64_t j = 0; j < cols; j++) {
-            float g = gate[j], u = up[j], s = 1.0f / (1.0f + fast_exp(-g));
-            float silu = g * s;
-            dgate[j] = dy[j] * u * (s + silu * (1.0f - s));
-            dup[j] = dy[j] * silu;
-        }
+    for (int64_t j = 0; j < cols; j++) {
+        float g = gate[j], u = up[j], s = 1.0f / (1.0f + fast_exp(-g));
+        float silu = g * s;
+        dgate[j] = dy[j] * u * (s + silu * (1.0f - s));
+        dup[j] = dy[j] * silu;
     }
 }
 
 /* gelu(x) = x sigmoid(2 u), as (1 + tanh u) / 2 = sigmoid(2 u). */
 static const float GELU_C = 1.59576912f /* 2 sqrt(2 / pi) */, GELU_A = 0.044715f;
 
-static void geglu_forward(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x_,
-                          int64_t ldx, struct hold_ptr y_, int64_t ldy) {
-    const float *x0 = hold_f32(x_);
-    float *y0 = hold_f32(y_);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
-    for (int64_t i = 0; i < rows; i++) {
-        const float *gate = x0 + i * ldx, *up = gate + cols;
-        float *y = y0 + i * ldy;
+static void gelu_row(int64_t cols, const float *gate, const float *up, float *y) {
 #pragma omp simd
-        for (int64_t j = 0; j < cols; j++) {
-            float g = gate[j], u = GELU_C * g * (1.0f + GELU_A * g * g);
-            y[j] = g / (1.0f + fast_exp(-u)) * up[j];
-        }
+    for (int64_t j = 0; j < cols; j++) {
+        float g = gate[j], u = GELU_C * g * (1.0f + GELU_A * g * g);
+        y[j] = g / (1.0f + fast_exp(-u)) * up[j];
     }
 }
 
-static void geglu_backward(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x_,
-                           int64_t ldx, struct hold_ptr dy_, int64_t lddy, struct hold_ptr dx_,
-                           int64_t lddx) {
-    const float *x0 = hold_f32(x_), *dy0 = hold_f32(dy_);
-    float *dx0 = hold_f32(dx_);
-#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
-    for (int64_t i = 0; i < rows; i++) {
-        const float *gate = x0 + i * ldx, *up = gate + cols, *dy = dy0 + i * lddy;
-        float *dgate = dx0 + i * lddx, *dup = dgate + cols;
+static void gelu_row_back(int64_t cols, const float *gate, const float *up, const float *dy,
+                          float *dgate, float *dup) {
 #pragma omp simd
-        for (int64_t j = 0; j < cols; j++) {
-            float g = gate[j], w = GELU_A * g * g;
-            float s = 1.0f / (1.0f + fast_exp(-GELU_C * g * (1.0f + w)));
-            float slope = s + g * s * (1.0f - s) * GELU_C * (1.0f + 3.0f * w);
-            dgate[j] = dy[j] * up[j] * slope;
-            dup[j] = dy[j] * (g * s);
-        }
+    for (int64_t j = 0; j < cols; j++) {
+        float g = gate[j], w = GELU_A * g * g;
+        float s = 1.0f / (1.0f + fast_exp(-GELU_C * g * (1.0f + w)));
+        float slope = s + g * s * (1.0f - s) * GELU_C * (1.0f + 3.0f * w);
+        dgate[j] = dy[j] * up[j] * slope;
+        dup[j] = dy[j] * (g * s);
     }
+}
+
+static void gated_forward(struct hold_device *d, gated_row *row, int64_t rows, int64_t cols,
+                          const float *x, int64_t ldx, float *y, int64_t ldy) {
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
+    for (int64_t i = 0; i < rows; i++)
+        row(cols, x + i * ldx, x + i * ldx + cols, y + i * ldy);
+}
+
+static void gated_backward(struct hold_device *d, gated_row_back *row, int64_t rows, int64_t cols,
+                           const float *x, int64_t ldx, const float *dy, int64_t lddy, float *dx,
+                           int64_t lddx) {
+#pragma omp parallel for schedule(static) num_threads(hold_cpu_team(d, rows *cols))
+    for (int64_t i = 0; i < rows; i++)
+        row(cols, x + i * ldx, x + i * ldx + cols, dy + i * lddy, dx + i * lddx,
+            dx + i * lddx + cols);
+}
+
+static void swiglu_forward(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x,
+                           int64_t ldx, struct hold_ptr y, int64_t ldy) {
+    gated_forward(d, silu_row, rows, cols, hold_f32(x), ldx, hold_f32(y), ldy);
+}
+
+static void swiglu_backward(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x,
+                            int64_t ldx, struct hold_ptr dy, int64_t lddy, struct hold_ptr dx,
+                            int64_t lddx) {
+    gated_backward(d, silu_row_back, rows, cols, hold_f32(x), ldx, hold_f32(dy), lddy, hold_f32(dx),
+                   lddx);
+}
+
+static void geglu_forward(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x,
+                          int64_t ldx, struct hold_ptr y, int64_t ldy) {
+    gated_forward(d, gelu_row, rows, cols, hold_f32(x), ldx, hold_f32(y), ldy);
+}
+
+static void geglu_backward(struct hold_device *d, int64_t rows, int64_t cols, struct hold_ptr x,
+                           int64_t ldx, struct hold_ptr dy, int64_t lddy, struct hold_ptr dx,
+                           int64_t lddx) {
+    gated_backward(d, gelu_row_back, rows, cols, hold_f32(x), ldx, hold_f32(dy), lddy, hold_f32(dx),
+                   lddx);
 }
 
 static void rows_gather(struct hold_device *d, int64_t n, int64_t cols, struct hold_ptr table_,
