@@ -110,7 +110,7 @@ static int render(struct job *j, struct hold_error *err) {
         rc = hold_new(&out, (size_t)j->rows.n, sizeof *j->out, "answers", err);
     j->out = out;
     for (int64_t i = 0; rc == HOLD_OK && i < j->rows.n; i++)
-        rc = hold_render_prompt(&r, j->rows.row[i].messages, &j->prompt[i], err);
+        rc = hold_render_prompt(&r, j->rows.row[i].messages, NULL, &j->prompt[i], err);
     return rc;
 }
 

@@ -108,10 +108,11 @@ static int find_pre(const char **out, const struct hold_model_files *from, struc
             return HOLD_OK;
         }
     }
-    return hold_fail(err, HOLD_EUNSUPPORTED,
-                     "%s: a pre-tokenizer that GGUF has no known name for (tokenizer.ggml.pre); "
-                     "expected that of smollm, gpt-2, mpt, llama-bpe, dbrx, qwen2, stablelm2 or tekken",
-                     from->path);
+    return hold_fail(
+        err, HOLD_EUNSUPPORTED,
+        "%s: a pre-tokenizer that GGUF has no known name for (tokenizer.ggml.pre); "
+        "expected that of smollm, gpt-2, mpt, llama-bpe, dbrx, qwen2, stablelm2 or tekken",
+        from->path);
 }
 
 /* Merges "left right", in one array. */
