@@ -52,10 +52,10 @@ static bool is_transcript(const json_t *value) {
     return json_is_string(value) && hold_starts(past_space(json_string_value(value)), SPEAKERS[0]);
 }
 
-/* Where the next turn begins: behind an empty line one of the speakers; the text's end: none. */
+/* Where the empty line before the next turn begins; NULL: the text ends first. */
 static const char *next_turn(const char *p) {
-    for (; (p = strstr(p, "\n\n")) != NULL; p++)
-        if (hold_starts(p + 2, SPEAKERS[0]) || hold_starts(p + 2, SPEAKERS[1]))
+    for (; (p = strchr(p, '\n')) != NULL; p++)
+        if (p[1] == '\n' && (hold_starts(p + 2, SPEAKERS[0]) || hold_starts(p + 2, SPEAKERS[1])))
             return p;
     return NULL;
 }
