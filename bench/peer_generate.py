@@ -5,33 +5,22 @@
 Prompts are sorted by length and padded on the left to their batch's longest.  Loading and one warm-up
 batch are not timed.  Prints one JSON object.
 """
-import argparse
 import json
-import os
 import time
+
+from peer_common import arguments, load
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("ids")
-    parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--threads", type=int, required=True)
+    parser = arguments()
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--adapter")
     args = parser.parse_args()
 
-    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    model = load(args.model, args.threads)
     import torch
     import transformers
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(args.threads)
-    folder, file = os.path.split(os.path.abspath(args.model))
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file=file, dtype=torch.float32, attn_implementation="sdpa"
-    )
     if args.adapter:
         import peft
 

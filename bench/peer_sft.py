@@ -6,10 +6,10 @@ Rows are sorted by length, which is the peer's best; a batch is padded to its lo
 steps are timed: loading is not, and one step on the longest batch runs before the clock starts.
 Prints one JSON object.
 """
-import argparse
 import json
-import os
 import time
+
+from peer_common import arguments, load
 
 
 def peak_bytes():
@@ -21,29 +21,18 @@ def peak_bytes():
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("ids")
-    parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--threads", type=int, required=True)
+    parser = arguments()
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--full", action="store_true", help="train every parameter")
     parser.add_argument("--bf16", action="store_true")
     args = parser.parse_args()
 
-    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    model = load(args.model, args.threads)
     import peft
     import torch
     import transformers
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(args.threads)
     torch.manual_seed(42)
-    folder, file = os.path.split(os.path.abspath(args.model))
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file=file, dtype=torch.float32, attn_implementation="sdpa"
-    )
     model.config.use_cache = False
     if not args.full:
         model = peft.get_peft_model(

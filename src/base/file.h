@@ -67,6 +67,9 @@ void hold_path_join(struct hold_str *out, const char *a, const char *b);
 /* Names in a folder (no "." or ".."), sorted; free with hold_names_free. */
 int hold_dir_list(const char *path, char ***names, size_t *n, struct hold_error *err);
 void hold_names_free(char **names, size_t n);
+/* Whether a name in a folder is of what a process that died before its first mark leaves there: a
+ * lock, and at most a temporary file. */
+bool hold_is_debris(const char *name);
 
 /* Advisory exclusive lock on a file that dies with its owner; EBUSY when another holds it. */
 int hold_lock_take(const char *path, int *fd_out, struct hold_error *err);

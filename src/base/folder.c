@@ -26,6 +26,10 @@ int64_t hold_file_size(const char *path) {
     return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (int64_t)st.st_size : -1;
 }
 
+bool hold_is_debris(const char *name) {
+    return strcmp(name, ".lock") == 0 || hold_starts(name, ".tmp-");
+}
+
 uint64_t hold_disk_free(const char *path) {
     struct statvfs fs;
     char *copy = hold_strdup(path);

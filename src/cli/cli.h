@@ -175,9 +175,6 @@ int hold_cli_write(const char *path, const struct hold_str *text, struct hold_er
 int hold_cli_print_json(json_t *value, struct hold_error *err);
 /* Bytes as a JSON string in which invalid UTF-8 reads U+FFFD.  New reference. */
 json_t *hold_cli_json_text(const char *bytes, size_t n);
-/* Whether a file is what a process that died before its first mark leaves in its folder: a lock,
- * and at most a temporary file. */
-bool hold_cli_is_debris(const char *name);
 /* An output folder that must be new or empty (it is not made). */
 int hold_cli_check_new_dir(const char *dir, struct hold_error *err);
 

@@ -27,7 +27,7 @@ static const struct hold_option options[] = {
     {0},
 };
 
-static const char MARK[] = ".holdfast-run", LOCK[] = ".lock";
+static const char LOCK[] = ".lock";
 
 struct job {
     struct hold_cli *cli;
@@ -71,39 +71,6 @@ static int read_recipe(struct job *j, int n_args, char **args, struct hold_error
 
 /* --- the folder: checked and locked before any work --- */
 
-static int check_own(struct job *j, struct hold_error *err) {
-    const char *dir = hold_str_text(&j->dir);
-    struct hold_str path = HOLD_STR_INIT;
-    json_t *old = NULL;
-    char **names = NULL;
-    size_t n = 0;
-    bool ours = false, others = false;
-    int rc = hold_is_dir(dir) ? hold_dir_list(dir, &names, &n, err)
-                              : hold_fail(err, HOLD_EUSAGE, "%s: exists and is not a folder", dir);
-    for (size_t i = 0; i < n; i++) {
-        ours = ours || strcmp(names[i], MARK) == 0 || strcmp(names[i], "report.json") == 0;
-        others = others || !hold_cli_is_debris(names[i]);
-    }
-    if (rc == HOLD_OK && others && !ours)
-        rc = hold_fail(err, HOLD_EUSAGE, "%s: the folder has other files; give a new one with -o",
-                       dir);
-    hold_path_join(&path, dir, "report.json");
-    if (rc == HOLD_OK && hold_exists(hold_str_text(&path))) {
-        struct hold_error e = {0};
-        const char *name = NULL;
-        if (hold_json_load(&old, hold_str_text(&path), &e) == HOLD_OK)
-            name = json_string_value(json_object_get(old, "recipe"));
-        if (name == NULL || strcmp(name, j->recipe.name) != 0)
-            rc = hold_fail(err, HOLD_EUSAGE,
-                           "%s: holds the report of '%s', not of '%s'; give another with -o", dir,
-                           name == NULL ? "something else" : name, j->recipe.name);
-    }
-    json_decref(old);
-    hold_names_free(names, n);
-    hold_str_release(&path);
-    return rc;
-}
-
 static int take_folder(struct job *j, struct hold_error *err) {
     struct hold_str path = HOLD_STR_INIT;
     if (j->o->output[0] != '\0')
@@ -112,17 +79,17 @@ static int take_folder(struct job *j, struct hold_error *err) {
         hold_path_join(&j->dir, "runs", j->recipe.name);
     const char *dir = hold_str_text(&j->dir);
     bool there = hold_exists(dir);
-    int rc = there ? check_own(j, err) : hold_mkdirs(dir, err);
+    int rc = hold_report_check_folder(dir, j->recipe.name, err);
+    if (rc == HOLD_OK && !there)
+        rc = hold_mkdirs(dir, err);
     j->made_dir = !there && rc == HOLD_OK;
     hold_path_join(&path, dir, LOCK);
     if (rc == HOLD_OK)
         rc = hold_lock_take(hold_str_text(&path), &j->lock, err);
     if (rc == HOLD_EBUSY)
         rc = hold_fail(err, HOLD_EBUSY, "%s: another run is at work on this folder", dir);
-    hold_path_join(&path, dir, MARK);
-    static const char TEXT[] = "This folder is written by `holdfast run`.\n";
     if (rc == HOLD_OK)
-        rc = hold_file_write_atomic(hold_str_text(&path), TEXT, strlen(TEXT), err);
+        rc = hold_report_mark_folder(dir, err);
     hold_str_release(&path);
     return rc;
 }
@@ -136,8 +103,7 @@ static void leave_folder(struct job *j, bool written) {
         hold_lock_drop(j->lock);
     }
     if (j->made_dir && !written) {
-        hold_path_join(&path, hold_str_text(&j->dir), MARK);
-        unlink(hold_str_text(&path));
+        hold_report_unmark_folder(hold_str_text(&j->dir));
         rmdir(hold_str_text(&j->dir));
     }
     hold_str_release(&path);

@@ -108,7 +108,7 @@ static int training(struct work *w, const struct hold_plan_node *n, struct hold_
     double probes = 0, one = 0;
     int rc = hold_render_set(&r, n->rows, &w->t.set, NULL, err);
     if (rc == HOLD_OK && m->n_flat == 0)
-        rc = hold_training_trainables(m, &n->config, err);
+        rc = hold_train_make(m, &n->config, err);
     if (rc == HOLD_OK)
         rc = size_stage(w, n, &all, err);
     double limit = (double)hold_memory_limit();

@@ -98,10 +98,6 @@ json_t *hold_cli_json_text(const char *bytes, size_t n) {
     return value;
 }
 
-bool hold_cli_is_debris(const char *name) {
-    return strcmp(name, ".lock") == 0 || hold_starts(name, ".tmp-");
-}
-
 int hold_cli_check_new_dir(const char *dir, struct hold_error *err) {
     char **names = NULL;
     size_t n = 0;
@@ -114,7 +110,7 @@ int hold_cli_check_new_dir(const char *dir, struct hold_error *err) {
     int rc = hold_dir_list(dir, &names, &n, err);
     bool used = false;
     for (size_t i = 0; i < n; i++)
-        used = used || !hold_cli_is_debris(names[i]);
+        used = used || !hold_is_debris(names[i]);
     hold_names_free(names, n);
     if (rc == HOLD_OK && used)
         rc = hold_fail(err, HOLD_EUSAGE, "%s: exists and is not empty", dir);

@@ -98,7 +98,9 @@ int hold_cli_recipes_dir(struct hold_str *out, struct hold_error *err) {
 int hold_cli_recipe_path(struct hold_str *out, const char *word, struct hold_error *err) {
     struct hold_str dir = HOLD_STR_INIT;
     struct hold_error ignored = {0};
-    bool is_name = !hold_exists(word) && strchr(word, '/') == NULL && !hold_ends(word, ".yaml");
+    /* A folder of this name, say what an earlier run wrote, is no recipe. */
+    bool is_name = (!hold_exists(word) || hold_is_dir(word)) && strchr(word, '/') == NULL &&
+                   !hold_ends(word, ".yaml");
     hold_str_clear(out);
     if (is_name && hold_cli_recipes_dir(&dir, &ignored) == HOLD_OK) {
         hold_path_join(out, hold_str_text(&dir), word);

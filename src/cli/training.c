@@ -28,18 +28,6 @@ static int tell(struct hold_cli *cli, const struct hold_issues *s, struct hold_e
                      first->text, hold_cli_count(s->n_errors, "error").text);
 }
 
-int hold_training_trainables(struct hold_model *m, const struct hold_train_config *c,
-                             struct hold_error *err) {
-    if (strcmp(c->tuning, "full") == 0)
-        return hold_model_make_full(m, err);
-    struct hold_lora_config lora = {.r = c->lora_r,
-                                    .alpha = c->lora_alpha,
-                                    .dropout = c->lora_dropout,
-                                    .target_modules = c->lora_target_modules,
-                                    .seed = (uint64_t)c->seed};
-    return hold_model_add_lora(m, &lora, err);
-}
-
 /* One folder or file of a list behind the others of `list`. */
 static int add_path(struct hold_str *list, const char *path, enum hold_split split, bool required,
                     struct hold_error *err) {
@@ -186,7 +174,7 @@ int hold_training_open(struct hold_training *t, struct hold_cli *cli,
             rc = warn_shared(cli, t, files->eval_data, err);
     }
     if (rc == HOLD_OK)
-        rc = hold_training_trainables(&t->model, c, err);
+        rc = hold_train_make(&t->model, c, err);
     hold_issues_release(&data.issues);
     hold_issues_release(&eval.issues);
     return rc;

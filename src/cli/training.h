@@ -42,9 +42,6 @@ int hold_training_check_memory(struct hold_training *t, const struct hold_train_
 int hold_training_measure(struct hold_training *t, struct hold_cli *cli,
                           const struct hold_train_config *c, int64_t n_steps,
                           struct hold_train_speed *speed, struct hold_error *err);
-/* What the configuration trains, made in the model. */
-int hold_training_trainables(struct hold_model *m, const struct hold_train_config *c,
-                             struct hold_error *err);
 
 /* estimate_recipe.c: prints memory and time of all stages of a recipe. */
 int hold_estimate_recipe(struct hold_cli *cli, int n_args, char **args, int64_t measured_steps,

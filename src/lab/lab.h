@@ -116,6 +116,13 @@ int hold_lab_set_answers(struct hold_model *m, const struct hold_recipe *r,
 int hold_model_locate(const char *models_dir, const char *model, struct hold_str *out,
                       struct hold_error *err);
 
+/* The folder of a run: new, empty but for what a process that died left, or one with the mark or
+ * the report of this recipe (NULL: of any); EUSAGE says whose it is. */
+int hold_report_check_folder(const char *dir, const char *recipe, struct hold_error *err);
+/* Put the mark by which a later run knows the folder as its own; take it away again. */
+int hold_report_mark_folder(const char *dir, struct hold_error *err);
+void hold_report_unmark_folder(const char *dir);
+
 /* Write report.json, report.md, report.html, rows.jsonl into dir (made if needed; an existing
  * folder that is not a run's own is refused).  Answers to harmful prompts appear only with_text. */
 int hold_report_write(const json_t *report, const char *dir, bool with_text,

@@ -1,4 +1,4 @@
-/* report.c: the report's files: what may be shown, where it may be written, and all at once. */
+/* report.c: the report's files: what may be shown, and all of them at once. */
 #include <string.h>
 #include <unistd.h>
 
@@ -6,10 +6,6 @@
 #include "base/json.h"
 #include "lab/lab.h"
 #include "lab/report_parts.h"
-
-/* The mark by which a later run knows the folder as its own. */
-static const char mark_name[] = ".holdfast-run";
-static const char mark_text[] = "This folder is written by `holdfast run`.\n";
 
 /* ---- what may be shown ---- */
 
@@ -95,44 +91,6 @@ static int make_rows(const json_t *rows, bool with_text, struct hold_str *out,
     return rc ? rc : hold_str_check(out, err);
 }
 
-/* ---- where it may be written ---- */
-
-/* A folder without the mark is ours when its report.json is a report. */
-static bool holds_report(const char *dir) {
-    struct hold_str path = HOLD_STR_INIT;
-    struct hold_error ignored = {0};
-    json_t *json = NULL;
-    hold_path_join(&path, dir, "report.json");
-    bool is_ours = hold_exists(hold_str_text(&path)) &&
-                   hold_json_load(&json, hold_str_text(&path), &ignored) == HOLD_OK &&
-                   json_is_integer(json_object_get(json, "schema")) &&
-                   json_is_array(json_object_get(json, "arms"));
-    json_decref(json);
-    hold_str_release(&path);
-    return is_ours;
-}
-
-static int check_folder(const char *dir, struct hold_error *err) {
-    char **names = NULL;
-    size_t n = 0;
-    bool marked = false;
-    if (!hold_exists(dir))
-        return HOLD_OK;
-    if (!hold_is_dir(dir))
-        return hold_fail(err, HOLD_EUSAGE, "%s: is no folder, expected one for the report", dir);
-    int rc = hold_dir_list(dir, &names, &n, err);
-    if (rc)
-        return rc;
-    for (size_t i = 0; i < n; i++)
-        marked |= strcmp(names[i], mark_name) == 0;
-    hold_names_free(names, n);
-    if (n && !marked && !holds_report(dir))
-        return hold_fail(err, HOLD_EUSAGE,
-                         "%s: the folder has other files and is no report's; give a new folder",
-                         dir);
-    return HOLD_OK;
-}
-
 /* ---- all files at once ---- */
 
 enum { ROWS, MARKDOWN, HTML, FILES };
@@ -153,12 +111,8 @@ static int write_files(const char *dir, const json_t *public, const struct hold_
             !(rc = hold_writer_open(&w[f], hold_str_text(&path), err)))
             rc = hold_writer_put(&w[f], hold_str_text(&text[f]), text[f].len, err);
     }
-    if (!rc) {
-        hold_path_join(&path, dir, mark_name);
-        rc = hold_str_check(&path, err);
-        if (!rc)
-            rc = hold_file_write_atomic(hold_str_text(&path), mark_text, strlen(mark_text), err);
-    }
+    if (!rc)
+        rc = hold_report_mark_folder(dir, err);
     if (!rc) {
         hold_path_join(&path, dir, "report.json");
         rc = hold_str_check(&path, err);
@@ -182,7 +136,8 @@ int hold_report_write(const json_t *report, const char *dir, bool with_text,
     const json_t *rows = json_object_get(report, "rows");
     bool is_new = !hold_exists(dir), made = false;
     int rc;
-    if ((rc = hold_report_read(&r, report, err)) || (rc = check_folder(dir, err)) ||
+    if ((rc = hold_report_read(&r, report, err)) ||
+        (rc = hold_report_check_folder(dir, NULL, err)) ||
         (rc = make_public(report, with_text, &public, err)) ||
         (rc = make_rows(rows, with_text, &text[ROWS], err)) ||
         (rc = hold_report_markdown(&r, &text[MARKDOWN], err)) ||

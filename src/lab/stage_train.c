@@ -97,15 +97,7 @@ struct task {
 
 static int add_trainables(struct task *t, struct hold_error *err) {
     struct hold_model *m = &t->p->lab->model;
-    const struct hold_train_config *c = &t->n->config;
-    if (strcmp(c->tuning, "full") == 0)
-        return hold_model_make_full(m, err);
-    struct hold_lora_config lora = {.r = c->lora_r,
-                                    .alpha = c->lora_alpha,
-                                    .dropout = c->lora_dropout,
-                                    .target_modules = c->lora_target_modules,
-                                    .seed = (uint64_t)c->seed};
-    int rc = hold_model_add_lora(m, &lora, err);
+    int rc = hold_train_make(m, &t->n->config, err);
     if (rc < 0 || t->start[0] == '\0')
         return rc;
     struct hold_adapter a = {0};

@@ -57,6 +57,18 @@ json_t *hold_train_identity(const struct hold_train_config *c) {
     return o;
 }
 
+int hold_train_make(struct hold_model *m, const struct hold_train_config *c,
+                    struct hold_error *err) {
+    if (strcmp(c->tuning, "full") == 0)
+        return hold_model_make_full(m, err);
+    struct hold_lora_config lora = {.r = c->lora_r,
+                                    .alpha = c->lora_alpha,
+                                    .dropout = c->lora_dropout,
+                                    .target_modules = c->lora_target_modules,
+                                    .seed = (uint64_t)c->seed};
+    return hold_model_add_lora(m, &lora, err);
+}
+
 int64_t hold_train_steps(const struct hold_train_config *c, int64_t n_rows) {
     if (c->max_steps > 0)
         return c->max_steps;

@@ -171,6 +171,10 @@ struct hold_train_speed {
 int hold_train_measure(const struct hold_train_input *input, const struct hold_ctx *ctx,
                        int64_t n_steps, struct hold_train_speed *out, struct hold_error *err);
 
+/* Make in the model what a configuration trains: low-rank parts, or all of it. */
+int hold_train_make(struct hold_model *m, const struct hold_train_config *c,
+                    struct hold_error *err);
+
 /* Steps that a configuration makes over n main rows. */
 int64_t hold_train_steps(const struct hold_train_config *c, int64_t n_rows);
 /* Learning rate at a step (0-based), as transformers' schedulers: linear/cosine decay to 0 after a

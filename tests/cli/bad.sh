@@ -49,6 +49,10 @@ bad 2 "--lora-target-modules: names no module" \
     holdfast estimate -m missing.gguf --data rows.jsonl --lora-target-modules ,
 # the name of a recipe that ships is found; a word after it is held against its keys
 bad 2 "nonsense" holdfast estimate tiny nonsense=1
+mkdir tiny # what `holdfast run tiny -o tiny` leaves, say
+bad 2 "nonsense" holdfast estimate tiny nonsense=1
+bad 2 "nonsense" holdfast run tiny nonsense=1
+rmdir tiny
 bad 2 "HOLDFAST_THREADS" env HOLDFAST_THREADS=many holdfast list
 bad 2 "did you mean 'methods'" holdfast list method
 bad 2 "did you mean 'vaccine'" holdfast show vacine

@@ -36,13 +36,13 @@ try() {
     used=$(sed -n 's/.*, peak \([0-9.]*\) GB: .*/\1/p' "$scratch/err")
     within "$foretold" "$(awk -v gb="$used" 'BEGIN {printf "%.0f", gb * 1e9}')" "$*"
 }
-large="--per-device-train-batch-size 64 --micro-batch-tokens 8192 --threads 2"
+large="--max-steps 2 --per-device-train-batch-size 64 --micro-batch-tokens 8192 --threads 1"
 try --data rows.jsonl $large
 try --data rows.jsonl $large --gradient-checkpointing
 try --data rows.jsonl $large --layout rows --lora-r 64
 try --data shared.jsonl $large
 try --data rows.jsonl $large --tuning full --isa portable
-try --data rows.jsonl $large --eval-data held.jsonl --eval-strategy steps --eval-steps 2 \
+try --data rows.jsonl $large --eval-data held.jsonl --eval-strategy steps --eval-steps 1 \
     --load-best-model-at-end
 
 # A recipe: its largest stage.
@@ -57,9 +57,9 @@ align:
 arms:
   - {name: aligned, align: {vaccine: {rho: 0.1}}}
 END
-expect 0 holdfast estimate small.yaml --threads 2 --measured-steps 1 --json
+expect 0 holdfast estimate small.yaml --threads 1 --measured-steps 1 --json
 foretold=$(number peak_bytes "$scratch/out")
-expect 0 holdfast run small.yaml --threads 2 -o small
+expect 0 holdfast run small.yaml --threads 1 -o small
 used=$(grep -o '"peak_bytes": *[0-9]*' small/report.json | grep -o '[0-9]*$' | sort -n | tail -n 1)
 within "$foretold" "$used" "a recipe"
 

@@ -75,32 +75,11 @@ static float *tensor(const struct golden *g, const char *name, int64_t expected)
 /* Logits of all tokens of all rows, in one forward pass. */
 static float *all_logits(struct tiny *t, const struct hold_set *set, enum hold_layout layout,
                          int64_t *n) {
-    struct hold_error err = {0};
-    struct hold_space space;
-    struct hold_tape tape;
-    struct hold_arena arena;
-    struct hold_batch batch;
-    struct hold_planned planned;
     const struct hold_example *list[8];
     assert_true(set->n <= COUNT(list));
     for (int64_t i = 0; i < set->n; i++)
         list[i] = &set->example[i];
-    hold_space_init(&space, t->device);
-    hold_tape_init(&tape, t->device, &space);
-    hold_arena_init(&arena, 0);
-    assert_ok(hold_batch_build(&batch, list, (int32_t)set->n, layout, &err), &err);
-    assert_ok(hold_model_plan(&batch, &arena, &planned, &err), &err);
-    planned.tokens.out_rows = NULL;
-    *n = batch.n_tokens;
-    float *out = malloc((size_t)(*n * t->model.shape.vocab) * sizeof *out);
-    assert_non_null(out);
-    struct hold_node *h = hold_model_forward(&t->model, &tape, &planned.tokens, NULL, NULL, NULL);
-    assert_ok(hold_model_logits(&t->model, &tape, h, out, &err), &err);
-    hold_batch_release(&batch);
-    hold_tape_release(&tape);
-    hold_space_release(&space);
-    hold_arena_release(&arena);
-    return out;
+    return logits_of_rows(t, list, (int32_t)set->n, layout, n);
 }
 
 static void expect_logits(const struct golden *g, struct tiny *t, const char *name) {

@@ -7,30 +7,6 @@
 /* Against float64; PyTorch in float32 is off by about as much. */
 static const double LOGIT_BAR = 5e-4;
 
-static float *logits_of(struct tiny *t, const struct hold_example *x) {
-    struct hold_error err = {0};
-    struct hold_space space;
-    struct hold_tape tape;
-    struct hold_arena arena;
-    struct hold_batch batch;
-    struct hold_planned planned;
-    hold_space_init(&space, t->device);
-    hold_tape_init(&tape, t->device, &space);
-    hold_arena_init(&arena, 0);
-    assert_ok(hold_batch_build(&batch, &x, 1, HOLD_ROWS, &err), &err);
-    assert_ok(hold_model_plan(&batch, &arena, &planned, &err), &err);
-    planned.tokens.out_rows = NULL;
-    float *out = malloc((size_t)x->n * (size_t)t->model.shape.vocab * sizeof *out);
-    assert_non_null(out);
-    struct hold_node *h = hold_model_forward(&t->model, &tape, &planned.tokens, NULL, NULL, NULL);
-    assert_ok(hold_model_logits(&t->model, &tape, h, out, &err), &err);
-    hold_batch_release(&batch);
-    hold_tape_release(&tape);
-    hold_space_release(&space);
-    hold_arena_release(&arena);
-    return out;
-}
-
 static double worst_of_row(struct tiny *t, const json_t *row, int64_t *n) {
     const json_t *ids = json_object_get(row, "ids"), *logits = json_object_get(row, "logits");
     struct hold_set s;
@@ -38,7 +14,7 @@ static double worst_of_row(struct tiny *t, const json_t *row, int64_t *n) {
     struct hold_example *x = example_new(&s, 0, (int32_t)json_array_size(ids));
     for (int32_t i = 0; i < x->n; i++)
         x->ids[i] = (int32_t)json_integer_value(json_array_get(ids, (size_t)i));
-    float *z = logits_of(t, x);
+    float *z = logits_of_row(t, x);
     double worst = 0;
     for (size_t k = 0; k < json_array_size(logits); k++) {
         const json_t *one = json_array_get(logits, k);

@@ -80,30 +80,6 @@ static void example_of(struct hold_set *s, int64_t i, const json_t *ids, const j
 
 /* --- logits --- */
 
-static float *logits_of(struct tiny *t, const struct hold_example *x) {
-    struct hold_error err = {0};
-    struct hold_space space;
-    struct hold_tape tape;
-    struct hold_arena arena;
-    struct hold_batch batch;
-    struct hold_planned planned;
-    hold_space_init(&space, t->device);
-    hold_tape_init(&tape, t->device, &space);
-    hold_arena_init(&arena, 0);
-    assert_ok(hold_batch_build(&batch, &x, 1, HOLD_ROWS, &err), &err);
-    assert_ok(hold_model_plan(&batch, &arena, &planned, &err), &err);
-    planned.tokens.out_rows = NULL;
-    float *out = malloc((size_t)x->n * (size_t)t->model.shape.vocab * sizeof *out);
-    assert_non_null(out);
-    struct hold_node *h = hold_model_forward(&t->model, &tape, &planned.tokens, NULL, NULL, NULL);
-    assert_ok(hold_model_logits(&t->model, &tape, h, out, &err), &err);
-    hold_batch_release(&batch);
-    hold_tape_release(&tape);
-    hold_space_release(&space);
-    hold_arena_release(&arena);
-    return out;
-}
-
 static double log_sum_exp(const float *x, int64_t n) {
     double most = (double)x[0], sum = 0;
     for (int64_t i = 1; i < n; i++)
@@ -128,7 +104,7 @@ static void test_logits(void **state) {
         struct hold_set s;
         set_new(&s, 1);
         example_of(&s, 0, json_array_get(chats, (size_t)i), NULL);
-        float *z = logits_of(&g->t, &s.example[0]);
+        float *z = logits_of_row(&g->t, &s.example[0]);
         const json_t *places = json_array_get(picked, (size_t)i);
         assert_int_equal(json_array_size(places), 2 * each);
         for (int64_t k = 0; k < each; k++) {

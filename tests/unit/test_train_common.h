@@ -131,6 +131,40 @@ MAYBE void random_rows(struct hold_set *s, int64_t n, uint64_t seed) {
     }
 }
 
+/* --- logits --- */
+
+/* Logits (tokens, V) of the rows in a layout; the caller frees. */
+MAYBE float *logits_of_rows(struct tiny *t, const struct hold_example *const *rows, int32_t n_rows,
+                            enum hold_layout layout, int64_t *tokens) {
+    struct hold_error err = {0};
+    struct hold_space space;
+    struct hold_tape tape;
+    struct hold_arena arena;
+    struct hold_batch batch;
+    struct hold_planned planned;
+    hold_space_init(&space, t->device);
+    hold_tape_init(&tape, t->device, &space);
+    hold_arena_init(&arena, 0);
+    assert_ok(hold_batch_build(&batch, rows, n_rows, layout, &err), &err);
+    assert_ok(hold_model_plan(&batch, &arena, &planned, &err), &err);
+    planned.tokens.out_rows = NULL;
+    *tokens = batch.n_tokens;
+    float *out = malloc((size_t)(batch.n_tokens * t->model.shape.vocab) * sizeof *out);
+    assert_non_null(out);
+    struct hold_node *h = hold_model_forward(&t->model, &tape, &planned.tokens, NULL, NULL, NULL);
+    assert_ok(hold_model_logits(&t->model, &tape, h, out, &err), &err);
+    hold_batch_release(&batch);
+    hold_tape_release(&tape);
+    hold_space_release(&space);
+    hold_arena_release(&arena);
+    return out;
+}
+
+MAYBE float *logits_of_row(struct tiny *t, const struct hold_example *row) {
+    int64_t tokens;
+    return logits_of_rows(t, &row, 1, HOLD_ROWS, &tokens);
+}
+
 /* --- runs --- */
 
 MAYBE struct hold_train_config plain_config(void) {
