@@ -45,8 +45,9 @@ static inline __attribute__((always_inline)) void rows_product(int rows, int64_t
 }
 
 static void product(int64_t m, int64_t n, int64_t steps, const uint32_t *a, int64_t a_row,
-                    const uint32_t *b, bool add, float *c, int64_t ldc) {
+                    const uint32_t *b, bool add, float *c, int64_t ldc, const uint32_t *next) {
     int64_t i = 0;
+    (void)next;
     for (; i + ROWS <= m; i += ROWS)
         rows_product(ROWS, n, steps, a + i / TILE * a_row + i % TILE * TILE, b, add, c + i * ldc,
                      ldc);
