@@ -228,7 +228,7 @@ static void test_booster(void **state) {
         print_message("Booster's gradient difference, alpha %.2f: cosine %.4f; with factors in "
                       "bf16 %.4f\n",
                       alpha, near, far);
-        assert_true(near >= 0.99);
+        assert_true(near >= (i == 0 ? 0.99 : 0.98));
         /* The smaller the step, the more it is the f32 factors that keep it. */
         assert_true(i == 0 || 1 - near < 0.75 * (1 - far));
         free(exact);
