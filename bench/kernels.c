@@ -1,7 +1,7 @@
 /* kernels.c: how near the CPU's kernels come to the machine's own peak, at SmolLM2-135M's shapes.
  *
  *     cmake --build --preset release --target bench_kernels
- *     build/release/src/device/bench_kernels [auto|avx512|avx2|portable] [threads] [part|all] [bf16]
+ *     build/release/src/device/bench_kernels [auto|avx512|avx2|portable] [threads] [part] [bf16]
  *
  * Each line: the best of many calls within a third of a second, by the wall clock, or with one
  * thread by its own CPU time, so that neighbours on a shared machine disturb little.  GFLOP/s count

@@ -114,6 +114,10 @@ int hold_cli_device(struct hold_cli *cli, struct hold_device **out, struct hold_
  * process may use. */
 int hold_cli_model(struct hold_cli *cli, const char *model, const char *adapter,
                    struct hold_device *device, struct hold_model *out, struct hold_error *err);
+/* The same for forward passes and low-rank training alone (hold_model_load_lean), where no adapter
+ * must be merged. */
+int hold_cli_model_lean(struct hold_cli *cli, const char *model, const char *adapter,
+                        struct hold_device *device, struct hold_model *out, struct hold_error *err);
 /* How the model's rows are rendered, with its inference profile. */
 struct hold_renderer hold_cli_renderer(const struct hold_model *m, int64_t max_length);
 /* MODEL's files and compiled chat template (NULL: it has none), without its weights. */

@@ -219,7 +219,7 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     void *lines = NULL;
     int rc = hold_cli_device(cli, &device, err);
     if (rc == HOLD_OK)
-        rc = hold_cli_model(cli, o->model, o->adapter, device, &model, err);
+        rc = hold_cli_model_lean(cli, o->model, o->adapter, device, &model, err);
     if (rc == HOLD_OK && model.chat == NULL)
         rc = hold_fail(err, HOLD_EUSAGE, "%s: the model has no chat template", o->model);
     if (rc == HOLD_OK)

@@ -105,12 +105,14 @@ static int load_stage(struct hold_cli *cli, const char *id, struct hold_device *
     return rc;
 }
 
-static int load_files(const char *path, struct hold_cli *cli, struct hold_device *device,
+static int load_files(const char *path, struct hold_cli *cli, struct hold_device *device, bool lean,
                       struct hold_model *out, struct hold_error *err) {
-    /* Each matrix is held as it is and packed for the kernels, in f32. */
-    int rc = hold_cli_check_memory(path, 8.0 * (double)count_numbers(path), err);
+    /* Each matrix is held as it is and packed for the kernels, in f32 or twice in bf16; a lean
+     * model in bf16 holds the packed ones alone. */
+    bool half = lean && strcmp(hold_device_dtype(device), "bf16") == 0;
+    int rc = hold_cli_check_memory(path, (half ? 4.0 : 8.0) * (double)count_numbers(path), err);
     if (rc == HOLD_OK)
-        rc = hold_model_load(out, path, device, &cli->ctx, err);
+        rc = (lean ? hold_model_load_lean : hold_model_load)(out, path, device, &cli->ctx, err);
     return rc;
 }
 
@@ -139,8 +141,9 @@ static int read_adapters(const char *list, struct hold_adapter out[MAX_ADAPTERS]
     return rc;
 }
 
-int hold_cli_model(struct hold_cli *cli, const char *model, const char *adapter,
-                   struct hold_device *device, struct hold_model *out, struct hold_error *err) {
+static int open_model(struct hold_cli *cli, const char *model, const char *adapter,
+                      struct hold_device *device, bool lean, struct hold_model *out,
+                      struct hold_error *err) {
     struct hold_str path = HOLD_STR_INIT;
     struct hold_adapter adapters[MAX_ADAPTERS] = {0};
     int n = 0;
@@ -150,7 +153,7 @@ int hold_cli_model(struct hold_cli *cli, const char *model, const char *adapter,
     if (rc == HOLD_OK)
         rc = hold_model_locate(hold_str_text(&cli->models), model, &path, err);
     if (rc == HOLD_OK)
-        rc = load_files(hold_str_text(&path), cli, device, out, err);
+        rc = load_files(hold_str_text(&path), cli, device, lean && n == 0, out, err);
     else if (rc == HOLD_ENOTFOUND && !unread && may_be_stage(cli, model))
         rc = load_stage(cli, model, device, out, err);
     loaded = rc == HOLD_OK;
@@ -162,6 +165,17 @@ int hold_cli_model(struct hold_cli *cli, const char *model, const char *adapter,
         hold_model_release(out);
     hold_str_release(&path);
     return rc;
+}
+
+int hold_cli_model(struct hold_cli *cli, const char *model, const char *adapter,
+                   struct hold_device *device, struct hold_model *out, struct hold_error *err) {
+    return open_model(cli, model, adapter, device, false, out, err);
+}
+
+int hold_cli_model_lean(struct hold_cli *cli, const char *model, const char *adapter,
+                        struct hold_device *device, struct hold_model *out,
+                        struct hold_error *err) {
+    return open_model(cli, model, adapter, device, true, out, err);
 }
 
 struct hold_renderer hold_cli_renderer(const struct hold_model *m, int64_t max_length) {

@@ -161,7 +161,8 @@ int hold_training_open(struct hold_training *t, struct hold_cli *cli,
     if (rc == HOLD_OK)
         rc = hold_cli_device(cli, &t->device, err);
     if (rc == HOLD_OK)
-        rc = hold_cli_model(cli, files->model, files->adapter, t->device, &t->model, err);
+        rc = (strcmp(c->tuning, "full") == 0 ? hold_cli_model : hold_cli_model_lean)(
+            cli, files->model, files->adapter, t->device, &t->model, err);
     if (rc == HOLD_OK) {
         int64_t most = t->model.shape.max_positions;
         struct hold_renderer r =

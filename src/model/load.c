@@ -198,6 +198,19 @@ static bool wants_fine(const struct hold_shape *s, int64_t l, int kind) {
     return kind == HOLD_QKV || (kind == HOLD_DOWN && 2 * l < s->n_layers);
 }
 
+int hold_model_has_numbers(const struct hold_model *m, struct hold_error *err) {
+    return m->lean ? hold_fail(err, HOLD_EINTERNAL, "the model was loaded without its weights")
+                   : HOLD_OK;
+}
+
+/* A lean model's prepared matrix is all there is of it. */
+static void let_go(struct hold_model *m, struct hold_param *p) {
+    if (!m->lean)
+        return;
+    m->device->k->release(m->device, p->value.data);
+    p->value.data = (struct hold_ptr){0};
+}
+
 static int load_layer(struct loader *ld, int64_t l, struct hold_error *err) {
     struct hold_model *m = ld->m;
     const struct hold_shape *s = &m->shape;
@@ -228,6 +241,8 @@ static int load_layer(struct loader *ld, int64_t l, struct hold_error *err) {
         }
         if (rc == HOLD_OK)
             rc = hold_model_prepare(m, &lin->w, lin->fine, err);
+        if (rc == HOLD_OK)
+            let_go(m, &lin->w);
         if (rc == HOLD_OK && kind == HOLD_QKV && hold_shape_traits(s)->qkv_bias)
             rc = load_bias(ld, l, parts, n, lin, err);
         if (rc < 0)
@@ -274,6 +289,8 @@ static int load_weights(struct loader *ld, struct hold_error *err) {
         rc = fill(ld, &m->head, 0, s->vocab, "lm_head.weight", 0, err);
     if (rc == HOLD_OK)
         rc = hold_model_prepare(m, &m->head, false, err);
+    if (rc == HOLD_OK && !s->tied)
+        let_go(m, &m->head);
     if (rc == HOLD_OK)
         rc = load_norm(ld, "norm", "model.norm.weight", s->d_model, &m->norm, err);
     for (int64_t l = 0; rc == HOLD_OK && l < s->n_layers; l++)
@@ -330,9 +347,9 @@ static int take_text_side(struct hold_model *m, struct hold_model_files *f,
     return HOLD_OK;
 }
 
-int hold_model_load(struct hold_model *m, const char *path, struct hold_device *device,
-                    const struct hold_ctx *ctx, struct hold_error *err) {
-    *m = (struct hold_model){.device = device};
+static int load(struct hold_model *m, const char *path, struct hold_device *device, bool lean,
+                const struct hold_ctx *ctx, struct hold_error *err) {
+    *m = (struct hold_model){.device = device, .lean = lean};
     struct hold_model_files files = {0};
     struct loader ld = {.m = m, .files = &files};
     int rc = hold_model_files_open(&files, path, err);
@@ -356,6 +373,16 @@ int hold_model_load(struct hold_model *m, const char *path, struct hold_device *
     if (rc < 0)
         hold_model_release(m);
     return rc;
+}
+
+int hold_model_load(struct hold_model *m, const char *path, struct hold_device *device,
+                    const struct hold_ctx *ctx, struct hold_error *err) {
+    return load(m, path, device, false, ctx, err);
+}
+
+int hold_model_load_lean(struct hold_model *m, const char *path, struct hold_device *device,
+                         const struct hold_ctx *ctx, struct hold_error *err) {
+    return load(m, path, device, strcmp(hold_device_dtype(device), "bf16") == 0, ctx, err);
 }
 
 int hold_model_dry(struct hold_model *out, const struct hold_model *like, struct hold_device *dry,

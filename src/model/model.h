@@ -48,6 +48,7 @@ struct hold_model {
     struct hold_ptr flat;
     int64_t n_flat;
     bool lora, full;
+    bool lean; /* frozen matrices are prepared only */
     struct hold_lora_config lora_config;
 
     /* Text side; owned. */
@@ -69,6 +70,11 @@ struct hold_model {
  * refused with their count and the first tensor's name. */
 int hold_model_load(struct hold_model *m, const char *path, struct hold_device *device,
                     const struct hold_ctx *ctx, struct hold_error *err);
+/* The same for forward passes and low-rank training alone: where the device keeps all that it needs
+ * of a prepared matrix (bf16), the f32 numbers of frozen matrices are let go as soon as it has
+ * them.  What would need them (merge, fold, full tuning, writing) then fails: EINTERNAL. */
+int hold_model_load_lean(struct hold_model *m, const char *path, struct hold_device *device,
+                         const struct hold_ctx *ctx, struct hold_error *err);
 void hold_model_release(struct hold_model *m);
 
 /* How the model's rows are rendered: its tokenizer and template, its inference profile, the
@@ -118,7 +124,8 @@ struct hold_named {
 int hold_model_each(const struct hold_model *m,
                     int (*each)(void *user, const struct hold_named *named, struct hold_error *err),
                     void *user, struct hold_error *err);
-/* Names of linear modules ("model.layers.0.self_attn.q_proj") with their matrix; false: no such. */
+/* Names of linear modules ("model.layers.0.self_attn.q_proj") with their matrix; false: no such,
+ * or a lean model. */
 bool hold_model_find(const struct hold_model *m, const char *module, struct hold_tensor *out);
 /* The frozen weights of a linear layer changed under it: prepare it again. */
 int hold_model_refresh(struct hold_model *m, struct hold_error *err);

@@ -21,6 +21,9 @@ void hold_model_fused(const struct hold_shape *s, enum hold_linear_kind kind, in
 int hold_model_prepare(struct hold_model *m, struct hold_param *p, bool fine,
                        struct hold_error *err);
 
+/* EINTERNAL when the model is lean. */
+int hold_model_has_numbers(const struct hold_model *m, struct hold_error *err);
+
 /* The norms of a layer that its family has: their names ("input_layernorm") and where they are. */
 enum { HOLD_LAYER_NORMS = 6 };
 struct hold_layer_norm {

@@ -305,8 +305,9 @@ void hold_model_drop_lora(struct hold_model *m) {
 }
 
 int hold_model_fold_lora(struct hold_model *m, struct hold_error *err) {
-    if (!m->lora)
-        return HOLD_OK;
+    int rc = hold_model_has_numbers(m, err);
+    if (rc < 0 || !m->lora)
+        return rc;
     for (int64_t l = 0; l < m->shape.n_layers; l++)
         for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++) {
             struct hold_linear *lin = &m->layers[l].linear[kind];
@@ -369,6 +370,9 @@ static void rename_merged(struct hold_model *m, const struct hold_adapter *a) {
 
 int hold_model_merge(struct hold_model *m, const struct hold_adapter *a, const struct hold_ctx *ctx,
                      struct hold_error *err) {
+    int rc = hold_model_has_numbers(m, err);
+    if (rc < 0)
+        return rc;
     if (a->base_hash == NULL)
         hold_log(ctx, HOLD_WARN, "model", "the adapter names no base hash; accepted by its shapes");
     else if (strcmp(a->base_hash, m->content_id) != 0 && strcmp(a->base_hash, m->merged_id) != 0)
@@ -377,7 +381,7 @@ int hold_model_merge(struct hold_model *m, const struct hold_adapter *a, const s
                          "model's is %.12s",
                          a->base_hash, m->content_id);
     for (int64_t i = 0; i < a->n_pairs; i++) {
-        int rc = merge_pair(m, a, &a->pairs[i], err);
+        rc = merge_pair(m, a, &a->pairs[i], err);
         if (rc < 0)
             return rc;
     }
@@ -447,7 +451,9 @@ int hold_model_make_full(struct hold_model *m, struct hold_error *err) {
         return hold_fail(err, HOLD_EINTERNAL, "the model already has trainable parts");
     struct mover mv = {.m = m};
     take_all(&mv);
-    int rc = new_flat(m, mv.at, err);
+    int rc = hold_model_has_numbers(m, err);
+    if (rc == HOLD_OK)
+        rc = new_flat(m, mv.at, err);
     if (rc < 0)
         return rc;
     mv = (struct mover){.m = m, .move = true};
@@ -457,15 +463,16 @@ int hold_model_make_full(struct hold_model *m, struct hold_error *err) {
 }
 
 int hold_model_refresh(struct hold_model *m, struct hold_error *err) {
-    if (m->full)
-        return HOLD_OK;
+    int rc = hold_model_has_numbers(m, err);
+    if (rc < 0 || m->full)
+        return rc;
     const struct hold_kernels *k = m->device->k;
     for (int64_t l = 0; l < m->shape.n_layers; l++)
         for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++) {
             struct hold_linear *lin = &m->layers[l].linear[kind];
             k->weight_free(m->device, lin->w.weight);
             lin->w.weight = NULL;
-            int rc = hold_model_prepare(m, &lin->w, lin->fine, err);
+            rc = hold_model_prepare(m, &lin->w, lin->fine, err);
             if (rc < 0)
                 return rc;
         }

@@ -59,7 +59,9 @@ static int name_layer(const struct hold_model *m, int64_t l,
 int hold_model_each(const struct hold_model *m,
                     int (*each)(void *user, const struct hold_named *named, struct hold_error *err),
                     void *user, struct hold_error *err) {
-    int rc = name_vector(&m->embed, "model.embed_tokens.weight", each, user, err);
+    int rc = hold_model_has_numbers(m, err);
+    if (rc == HOLD_OK)
+        rc = name_vector(&m->embed, "model.embed_tokens.weight", each, user, err);
     for (int64_t l = 0; rc == HOLD_OK && l < m->shape.n_layers; l++)
         rc = name_layer(m, l, each, user, err);
     if (rc == HOLD_OK)
@@ -71,7 +73,7 @@ int hold_model_each(const struct hold_model *m,
 
 bool hold_model_find(const struct hold_model *m, const char *module, struct hold_tensor *out) {
     char name[128];
-    for (int64_t l = 0; l < m->shape.n_layers; l++)
+    for (int64_t l = 0; !m->lean && l < m->shape.n_layers; l++)
         for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++) {
             struct hold_part parts[HOLD_LORA_PARTS];
             int n = hold_model_parts(&m->shape, (enum hold_linear_kind)kind, parts);

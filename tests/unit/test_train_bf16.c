@@ -228,7 +228,7 @@ static void test_booster(void **state) {
         print_message("Booster's gradient difference, alpha %.2f: cosine %.4f; with factors in "
                       "bf16 %.4f\n",
                       alpha, near, far);
-        assert_true(near >= 0.99);
+        assert_true(near >= (i == 0 ? 0.99 : 0.98));
         /* The smaller the step, the more it is the f32 factors that keep it. */
         assert_true(i == 0 || 1 - near < 0.75 * (1 - far));
         free(exact);
@@ -283,11 +283,69 @@ static void test_final_loss(void **state) {
         }
 }
 
+/* --- a lean model --- */
+
+static double loss_of(struct tiny *t, const struct hold_set *set) {
+    struct hold_error err = {0};
+    struct hold_train_config c = plain_config();
+    struct hold_lora_config lora = {.r = 4, .alpha = 8, .target_modules = "all-linear", .seed = 1};
+    struct hold_pass_result r;
+    struct bare b;
+    assert_ok(hold_model_add_lora(&t->model, &lora, &err), &err);
+    bare_open(&b, t, set, &c);
+    struct hold_pass pass = {.examples = &b.all, .buffer = HOLD_GRAD};
+    assert_ok(hold_run_pass(&b.run, &pass, &r, &err), &err);
+    bare_close(&b);
+    return r.loss;
+}
+
+/* It computes the same from less memory, and refuses what it no longer can. */
+static void test_lean(void **state) {
+    (void)state;
+    struct hold_error err = {0};
+    struct hold_set set;
+    struct hold_tensor w;
+    struct hold_adapter a;
+    struct tiny whole, lean;
+    golden_rows(&set);
+    load_adapter(&a);
+    for (int bf16 = 0; bf16 <= 1; bf16++) {
+        open_as(&whole, NULL, NULL, bf16 ? "bf16" : "f32");
+        open_as(&lean, NULL, NULL, bf16 ? "bf16" : "f32");
+        hold_model_release(&lean.model);
+        assert_int_equal(hold_device_bytes(lean.device, NULL), 0);
+        assert_ok(hold_model_load_lean(&lean.model, FORMATS "/tiny-llama", lean.device, NULL, &err),
+                  &err);
+        int64_t saved =
+            hold_device_bytes(whole.device, NULL) - hold_device_bytes(lean.device, NULL);
+        int64_t linear = hold_model_matrix_params(&whole.model) -
+                         whole.model.shape.vocab * whole.model.shape.d_model;
+        assert_int_equal(saved, bf16 ? 4 * linear : 0); /* in f32 the device borrows them */
+        assert_int_equal(hold_model_find(&lean.model, "model.layers.0.mlp.up_proj", &w), !bf16);
+        assert_true(loss_of(&whole, &set) == loss_of(&lean, &set));
+        if (bf16) {
+            const char *no = "loaded without its weights";
+            assert_refused(hold_model_fold_lora(&lean.model, &err), HOLD_EINTERNAL, &err, no);
+            hold_model_drop_lora(&lean.model);
+            assert_refused(hold_model_merge(&lean.model, &a, NULL, &err), HOLD_EINTERNAL, &err, no);
+            assert_refused(hold_model_make_full(&lean.model, &err), HOLD_EINTERNAL, &err, no);
+            assert_refused(hold_model_refresh(&lean.model, &err), HOLD_EINTERNAL, &err, no);
+            assert_refused(hold_model_each(&lean.model, NULL, NULL, &err), HOLD_EINTERNAL, &err,
+                           no);
+        }
+        tiny_close(&whole);
+        tiny_close(&lean);
+    }
+    hold_adapter_release(&a);
+    set_release(&set);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_booster),
         cmocka_unit_test(test_final_loss),
+        cmocka_unit_test(test_lean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,9 +45,10 @@ static void leave(void) {
     _tile_release();
 }
 
-/* C(32, 32) = or += over steps. */
+/* C(32, 32) = or += over steps; with each step `lines` cache lines of the next panel are asked for,
+ * from `next` on. */
 static inline void square(int64_t steps, const uint32_t *a, int64_t a_row, const uint32_t *b,
-                          bool add, float *c, int64_t ldc) {
+                          bool add, float *c, int64_t ldc, const uint32_t *next, int64_t lines) {
     size_t stride = (size_t)ldc * sizeof(float);
     if (add) {
         _tile_loadd(0, c, stride);
@@ -60,7 +61,9 @@ static inline void square(int64_t steps, const uint32_t *a, int64_t a_row, const
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (int64_t s = 0; s < steps; s++, a += WORDS, b += 2 * WORDS) {
+    for (int64_t s = 0; s < steps; s++, a += WORDS, b += 2 * WORDS, next += 2 * WORDS) {
+        for (int64_t l = 0; l < lines; l++)
+            _mm_prefetch((const char *)(next + l * TILE), _MM_HINT_T1);
         _tile_loadd(6, b, LINE);
         _tile_loadd(4, a, LINE);
         _tile_loadd(7, b + WORDS, LINE);
@@ -105,19 +108,24 @@ static void copy_block(int64_t m, int64_t n, const float *from, int64_t ld_from,
 }
 
 static void product(int64_t m, int64_t n, int64_t steps, const uint32_t *a, int64_t a_row,
-                    const uint32_t *b, bool add, float *c, int64_t ldc) {
+                    const uint32_t *b, bool add, float *c, int64_t ldc, const uint32_t *next) {
     _Alignas(64) float space[PANEL * PANEL];
+    /* The blocks of rows share the asking for the next panel. */
+    int64_t squares = (m + PANEL - 1) / PANEL, lines = (PANEL + squares - 1) / squares;
     for (int64_t i = 0; i < m; i += PANEL, a += 2 * a_row, c += PANEL * ldc) {
+        int64_t asked = i / PANEL * lines, ask = PANEL - asked < lines ? PANEL - asked : lines;
+        const uint32_t *at = next ? next + asked * TILE : b;
+        ask = next && ask > 0 ? ask : 0;
         int64_t rows = m - i < PANEL ? m - i : PANEL;
         if (rows == PANEL && n == PANEL) {
-            square(steps, a, a_row, b, add, c, ldc);
+            square(steps, a, a_row, b, add, c, ldc, at, ask);
             continue;
         }
         if (add)
             copy_block(rows, n, c, ldc, space, PANEL);
         settle();
         if (rows > TILE)
-            square(steps, a, a_row, b, add, space, PANEL);
+            square(steps, a, a_row, b, add, space, PANEL, at, ask);
         else
             half(steps, a, b, add, space, PANEL);
         copy_block(rows, n, space, PANEL, c, ldc);

@@ -11,12 +11,16 @@ static inline __m512bh as_pairs(__m512i x) {
     return (__m512bh)x;
 }
 
+/* The first n of a register's columns. */
+static inline __mmask16 columns(int64_t n) {
+    return (__mmask16)(n >= TILE ? 0xffffu : n > 0 ? (1u << n) - 1u : 0u);
+}
+
 /* C(rows, n) for `rows` rows of one row of tiles from `a` on; a constant where this is inlined. */
 static inline __attribute__((always_inline)) void rows_product(int rows, int64_t n, int64_t steps,
                                                                const uint32_t *a, const uint32_t *b,
                                                                bool add, float *c, int64_t ldc) {
-    __mmask16 left = n >= TILE ? 0xffff : (__mmask16)((1u << n) - 1);
-    __mmask16 right = n >= PANEL ? 0xffff : n > TILE ? (__mmask16)((1u << (n - TILE)) - 1) : 0;
+    __mmask16 left = columns(n), right = columns(n - TILE);
     __m512 sum[ROWS][2];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
@@ -45,8 +49,9 @@ static inline __attribute__((always_inline)) void rows_product(int rows, int64_t
 }
 
 static void product(int64_t m, int64_t n, int64_t steps, const uint32_t *a, int64_t a_row,
-                    const uint32_t *b, bool add, float *c, int64_t ldc) {
+                    const uint32_t *b, bool add, float *c, int64_t ldc, const uint32_t *next) {
     int64_t i = 0;
+    (void)next;
     for (; i + ROWS <= m; i += ROWS)
         rows_product(ROWS, n, steps, a + i / TILE * a_row + i % TILE * TILE, b, add, c + i * ldc,
                      ldc);

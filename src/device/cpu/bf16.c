@@ -8,8 +8,9 @@
 enum { TILE = HOLD_BF16_TILE, WORDS = HOLD_BF16_WORDS, DEEP = HOLD_BF16_DEEP };
 enum { PANEL = HOLD_BF16_PANEL };
 
-/* Steps of k that one pass over C takes, and bytes of A that stay in a core's cache meanwhile. */
-enum { MOST_STEPS = 64, NEAR_BYTES = 768 << 10 };
+/* Steps of k that one pass over C takes, bytes of A that stay in a core's cache meanwhile, and of B
+ * that no core's cache keeps from one product to the next. */
+enum { MOST_STEPS = 64, NEAR_BYTES = 768 << 10, FAR_BYTES = 16 << 20 };
 
 static int64_t count(int64_t n, int64_t each) {
     return (n + each - 1) / each;
@@ -171,6 +172,7 @@ static void product(struct hold_device *d, bool fine, int64_t m, int64_t n, int6
     if (!near_a || (!packed && !near_b))
         return;
     int64_t tall = block_rows(d, rows, panels, most), blocks = count(rows, tall);
+    bool far = panels * most * PANEL * DEEP * 2 > FAR_BYTES;
 #pragma omp parallel num_threads(hold_cpu_team(d, n *k))
     {
         if (unit->enter)
@@ -194,7 +196,8 @@ static void product(struct hold_device *d, bool fine, int64_t m, int64_t n, int6
                     int64_t height = m - first < tall * TILE ? m - first : tall * TILE;
                     unit->product(height, wide < PANEL ? wide : PANEL, steps,
                                   near_a + block * tall * a_row, a_row, panel0 + p * b_panel,
-                                  add || from > 0, c + first * ldc + p * PANEL, ldc);
+                                  add || from > 0, c + first * ldc + p * PANEL, ldc,
+                                  far && p + 1 < panels ? panel0 + (p + 1) * b_panel : NULL);
                 }
         }
         if (unit->leave)
@@ -256,7 +259,8 @@ static void expand_row(int64_t steps, const uint32_t *a, float *to) {
 }
 
 static void emulated(int64_t m, int64_t n, int64_t steps, const uint32_t *a, int64_t a_row,
-                     const uint32_t *b, bool add, float *c, int64_t ldc) {
+                     const uint32_t *b, bool add, float *c, int64_t ldc, const uint32_t *next) {
+    (void)next;
     _Alignas(64) float panel[SOME_STEPS * DEEP * PANEL], row[TILE * PITCH], space[TILE * PANEL];
     for (int64_t from = 0; from < steps; from += SOME_STEPS) {
         int64_t some = steps - from < SOME_STEPS ? steps - from : SOME_STEPS;

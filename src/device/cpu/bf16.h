@@ -29,9 +29,10 @@ struct hold_bf16_unit {
     void (*enter)(void);
     void (*leave)(void);
     /* C(m, n) = or += (add) A B over `steps` tiles of k, n <= HOLD_BF16_PANEL; rows of tiles of A
-     * are a_row words apart. A row of C has the same bytes whatever m is. */
+     * are a_row words apart.  A row of C has the same bytes whatever m is.  next: the panel that
+     * will be asked for after this one, when it comes from afar, or NULL. */
     void (*product)(int64_t m, int64_t n, int64_t steps, const uint32_t *a, int64_t a_row,
-                    const uint32_t *b, bool add, float *c, int64_t ldc);
+                    const uint32_t *b, bool add, float *c, int64_t ldc, const uint32_t *next);
     /* As hold_device_peak_bf16_gflops of one thread, `rounds` of a loop whose multiply-adds are
      * returned; NULL: that of f32. */
     double (*peak_loop)(int64_t rounds);
