@@ -15,8 +15,8 @@ static inline __m512bh as_pairs(__m512i x) {
 static inline __attribute__((always_inline)) void rows_product(int rows, int64_t n, int64_t steps,
                                                                const uint32_t *a, const uint32_t *b,
                                                                bool add, float *c, int64_t ldc) {
-    __mmask16 left = n >= TILE ? 0xffff : (__mmask16)((1u << n) - 1);
-    __mmask16 right = n >= PANEL ? 0xffff : n > TILE ? (__mmask16)((1u << (n - TILE)) - 1) : 0;
+    __mmask16 left = (__mmask16)(n >= TILE ? 0xffffu : (1u << n) - 1);
+    __mmask16 right = (__mmask16)(n >= PANEL ? 0xffffu : n > TILE ? (1u << (n - TILE)) - 1 : 0u);
     __m512 sum[ROWS][2];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
