@@ -5,7 +5,7 @@
 
 #include "device/cpu/block.h"
 
-enum { PANEL = BLOCK_VECS * VEC, DEEP = 256, BLOCK = 96, TILE_ROWS = 6 };
+enum { PANEL = BLOCK_VECS * VEC, DEEP = 256, BLOCK = 96, HIGH = 192, TILE_ROWS = 6 };
 
 /* Wide products: columns packed at a time, rows of A packed at a time, and their leading dimension,
  * which keeps rows apart in the cache's sets however far apart they lie in A. */
@@ -50,6 +50,15 @@ static struct cuts cut_rows(const struct hold_device *d, int64_t m, int64_t pane
     return c;
 }
 
+/* The same for a weight's panels, which come from memory: where they go round evenly, one block of
+ * up to HIGH rows, so that each panel is fetched by one thread only. */
+static struct cuts cut_few_rows(const struct hold_device *d, int64_t m, int64_t panels) {
+    int64_t share = round_up(panels, d->threads);
+    if (m > HIGH || 20 * (share - panels) > share)
+        return cut_rows(d, m, panels);
+    return (struct cuts){m, (m + TILE_ROWS - 1) / TILE_ROWS, 1};
+}
+
 /* The first row of block b; of block `blocks`: the end. */
 static int64_t cut_at(const struct cuts *c, int64_t b) {
     return b == c->blocks ? c->m : c->tiles * b / c->blocks * TILE_ROWS;
@@ -59,12 +68,12 @@ static void packed_product(struct hold_device *d, const float *packed, int64_t m
                            int64_t in, const float *x0, int64_t ldx, float beta, float *y0,
                            int64_t ldy) {
     int64_t panels = (out + PANEL - 1) / PANEL;
-    const struct cuts cuts = cut_rows(d, m, panels);
+    const struct cuts cuts = cut_few_rows(d, m, panels);
     /* Neighbours share a block of rows, which stays in cache while panels pass by. */
 #pragma omp parallel for collapse(2) schedule(static) num_threads(hold_cpu_team(d, out *in))
     for (int64_t b = 0; b < cuts.blocks; b++)
         for (int64_t p = 0; p < panels; p++) {
-            _Alignas(64) float space[BLOCK * PANEL];
+            _Alignas(64) float space[HIGH * PANEL];
             int64_t first = cut_at(&cuts, b), rows = cut_at(&cuts, b + 1) - first;
             int64_t n = out - p * PANEL;
             const float *x = x0 + first * ldx, *panel = packed + p * PANEL * in;
