@@ -28,7 +28,6 @@ static const char *const PART_NAMES[PARTS] = {"products", "head", "attention", "
 static struct {
     const struct hold_kernels *plain;
     struct hold_kernels timed;
-    const struct hold_weight *head;
     double seconds[PARTS];
 } clocks;
 
@@ -41,12 +40,12 @@ static void timed_weight_forward(struct hold_device *d, const struct hold_weight
                                  P(x), float beta, P(y)) {
     double start = hold_clock_now();
     clocks.plain->weight_forward(d, w, m, x, ld_x, beta, y, ld_y);
-    lap(w == clocks.head ? PART_HEAD : PART_PRODUCTS, start);
+    lap(PART_PRODUCTS, start);
 }
-static void timed_argmax(struct hold_device *d, int64_t rows, int64_t vocab, P(logits),
-                         struct hold_ptr id, struct hold_ptr gap) {
+static void timed_weight_argmax(struct hold_device *d, const struct hold_weight *w, int64_t m, P(x),
+                                struct hold_ptr id, struct hold_ptr gap) {
     double start = hold_clock_now();
-    clocks.plain->argmax(d, rows, vocab, logits, ld_logits, id, gap);
+    clocks.plain->weight_argmax(d, w, m, x, ld_x, id, gap);
     lap(PART_HEAD, start);
 }
 static void timed_attention(struct hold_device *d, const struct hold_attention *a, P(q), P(k), P(v),
@@ -61,9 +60,8 @@ static void time_kernels(struct hold_model *m) {
     clocks.plain = m->device->k;
     clocks.timed = *m->device->k;
     clocks.timed.weight_forward = timed_weight_forward;
-    clocks.timed.argmax = timed_argmax;
+    clocks.timed.weight_argmax = timed_weight_argmax;
     clocks.timed.attention_forward = timed_attention;
-    clocks.head = m->head.weight;
     m->device->k = &clocks.timed;
 }
 

@@ -116,6 +116,14 @@ struct hold_kernels {
     void (*weight_backward)(struct hold_device *d, const struct hold_weight *w, int64_t m,
                             struct hold_ptr dy, int64_t lddy, float beta, struct hold_ptr dx,
                             int64_t lddx);
+    /* y's products, of which only this is kept.  argmax: as argmax of y, to the byte.  logp: as
+     * cross_entropy of y without grad, but that the exponentials are summed in f64 over stretches
+     * of the vocabulary, each relative to its own largest: not the same last bits. */
+    void (*weight_argmax)(struct hold_device *d, const struct hold_weight *w, int64_t m,
+                          struct hold_ptr x, int64_t ldx, struct hold_ptr id, struct hold_ptr gap);
+    void (*weight_logp)(struct hold_device *d, const struct hold_weight *w, int64_t m,
+                        struct hold_ptr x, int64_t ldx, const struct hold_labels *labels,
+                        struct hold_ptr logp);
 
     /* --- rows --- */
     /* y = gain * x / sqrt(mean(x^2) + eps) =; rstd(rows) = */

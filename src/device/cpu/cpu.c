@@ -292,6 +292,40 @@ static void cpu_weight_forward(struct hold_device *d, const struct hold_weight *
                                      beta, hold_f32(y), ldy);
 }
 
+bool hold_cpu_columns_alone(const struct hold_weight *w) {
+    return w->bf16;
+}
+
+void hold_cpu_columns(struct hold_device *d, const struct hold_weight *w, int64_t first, int64_t n,
+                      int64_t m, const float *x, int64_t ldx, float *y, int64_t ldy) {
+    const struct hold_cpu *cpu = hold_cpu(d);
+    const char *packed = hold_any(w->packed);
+    /* Whole panels come before `first`, whatever their width. */
+    if (w->bf16) {
+        packed += cpu->bf16_products.packed_bytes(w->fine, first, w->in);
+        cpu->bf16_products.packed_product(d, w->fine, (const uint32_t *)(const void *)packed, m, n,
+                                          w->in, x, ldx, 0, y, ldy);
+        return;
+    }
+    packed += cpu->products.packed_bytes(first, w->in);
+    cpu->products.packed_product(d, (const float *)(const void *)packed, m, n, w->in, x, ldx, 0, y,
+                                 ldy);
+}
+
+static void cpu_weight_argmax(struct hold_device *d, const struct hold_weight *w, int64_t m,
+                              struct hold_ptr x, int64_t ldx, struct hold_ptr id,
+                              struct hold_ptr gap) {
+    hold_cpu(d)->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
+    hold_cpu(d)->head.argmax(d, w, w->out, m, hold_f32(x), ldx, hold_i32(id), hold_f32(gap));
+}
+
+static void cpu_weight_logp(struct hold_device *d, const struct hold_weight *w, int64_t m,
+                            struct hold_ptr x, int64_t ldx, const struct hold_labels *labels,
+                            struct hold_ptr logp) {
+    hold_cpu(d)->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
+    hold_cpu(d)->head.logp(d, w, w->out, m, hold_f32(x), ldx, labels, hold_f64(logp));
+}
+
 static void cpu_weight_backward(struct hold_device *d, const struct hold_weight *w, int64_t m,
                                 struct hold_ptr dy, int64_t lddy, float beta, struct hold_ptr dx,
                                 int64_t lddx) {
@@ -329,6 +363,7 @@ static void cpu_destroy(struct hold_device *d) {
         hold_cpu_vector_##isa_name(&(cpu)->kernels);         \
         hold_cpu_products_##isa_name(&(cpu)->products);      \
         hold_cpu_bf16_##isa_name(&(cpu)->bf16_products);     \
+        hold_cpu_head_##isa_name(&(cpu)->head);              \
         (cpu)->state.peak_gflops = hold_cpu_peak_##isa_name; \
         (cpu)->gemm = (cpu)->products.gemm;                  \
         (cpu)->state.isa = #isa_name;                        \
@@ -436,6 +471,8 @@ static int cpu_new(struct hold_device **out, int threads, const char *isa, bool 
         .weight_free = cpu_weight_free,
         .weight_refine = cpu_weight_refine,
         .weight_forward = cpu_weight_forward,
+        .weight_argmax = cpu_weight_argmax,
+        .weight_logp = cpu_weight_logp,
         .weight_backward = cpu_weight_backward,
     };
     code = pick_isa(cpu, isa, err);
