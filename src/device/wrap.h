@@ -34,9 +34,20 @@
           (HOLD_D, HOLD_P(w), int64_t out, int64_t in, struct hold_weight * *handle,               \
            struct hold_error * err),                                                               \
           (d, w, out, in, handle, err))                                                            \
+    VALUE(int, weight_levels,                                                                      \
+          (HOLD_D, struct hold_weight * w, const struct hold_levels *levels, bool *taken,          \
+           struct hold_error *err),                                                                \
+          (d, w, levels, taken, err))                                                              \
     VOID(weight_forward,                                                                           \
          (HOLD_D, const struct hold_weight *w, int64_t m, HOLD_M(x), float beta, HOLD_M(y)),       \
          (d, w, m, x, ldx, beta, y, ldy))                                                          \
+    VOID(weight_argmax,                                                                            \
+         (HOLD_D, const struct hold_weight *w, int64_t m, HOLD_M(x), HOLD_P(id), HOLD_P(gap)),     \
+         (d, w, m, x, ldx, id, gap))                                                               \
+    VOID(weight_logp,                                                                              \
+         (HOLD_D, const struct hold_weight *w, int64_t m, HOLD_M(x),                               \
+          const struct hold_labels *labels, HOLD_P(logp)),                                         \
+         (d, w, m, x, ldx, labels, logp))                                                          \
     VOID(weight_backward,                                                                          \
          (HOLD_D, const struct hold_weight *w, int64_t m, HOLD_M(dy), float beta, HOLD_M(dx)),     \
          (d, w, m, dy, lddy, beta, dx, lddx))                                                      \

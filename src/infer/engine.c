@@ -369,15 +369,23 @@ static void read_answers(struct engine *e, struct hold_node *hidden) {
     struct hold_tape *t = &e->tape;
     const struct hold_kernels *k = t->device->k;
     int64_t n = e->step.n_out;
-    struct hold_tensor z = hold_linear(t, hidden, &e->head)->value;
-    struct hold_ptr best = hold_tape_matrix(t, n, 1).data, gap = hold_tape_matrix(t, n, 1).data;
-    if (t->status < 0)
-        return;
+    struct hold_tensor h = hidden->value;
     if (e->options->temperature > 0.0) {
-        k->read(t->device, e->logits, z.data, n * z.cols * (int64_t)sizeof(float));
+        struct hold_tensor z = hold_linear(t, hidden, &e->head)->value;
+        if (t->status == HOLD_OK)
+            k->read(t->device, e->logits, z.data, n * z.cols * (int64_t)sizeof(float));
         return;
     }
-    k->argmax(t->device, n, z.cols, z.data, z.ld, best, gap);
+    struct hold_ptr best = hold_tape_matrix(t, n, 1).data, gap = hold_tape_matrix(t, n, 1).data;
+    struct hold_tensor z = {.cols = 0};
+    if (e->head.w.weight == NULL)
+        z = hold_linear(t, hidden, &e->head)->value;
+    if (t->status < 0)
+        return;
+    if (e->head.w.weight != NULL)
+        k->weight_argmax(t->device, e->head.w.weight, n, h.data, h.ld, best, gap);
+    else
+        k->argmax(t->device, n, z.cols, z.data, z.ld, best, gap);
     k->read(t->device, e->best, best, n * (int64_t)sizeof *e->best);
     k->read(t->device, e->gap, gap, n * (int64_t)sizeof *e->gap);
 }

@@ -62,6 +62,24 @@ static struct hold_tensor rows_or_none(struct hold_tensor t, int64_t first, int6
     return hold_ptr_null(t.data) ? t : hold_tensor_rows(t, first, n);
 }
 
+/* Log-probabilities alone: of a prepared head's products nothing else is kept. */
+static void measure_labels(struct hold_tape *t, struct hold_tensor h, const struct hold_param *head,
+                           const struct hold_loss_labels *labels, double *logp) {
+    const struct hold_kernels *k = hold_k(t);
+    int64_t n = labels->n_labels, ints = (int64_t)sizeof(int32_t);
+    struct hold_space_mark mark = hold_space_mark(t->space);
+    struct hold_ptr out = hold_tape_matrix(t, n, 2).data; /* doubles */
+    struct hold_labels all = {
+        .first = hold_tape_upload(t, labels->first, (labels->n_rows + 1) * ints),
+        .target = hold_tape_upload(t, labels->target, n * ints),
+    };
+    if (t->status == HOLD_OK) {
+        k->weight_logp(t->device, head->weight, labels->n_rows, h.data, h.ld, &all, out);
+        k->read(t->device, logp, out, n * (int64_t)sizeof(double));
+    }
+    hold_space_rewind(t->space, mark);
+}
+
 void hold_loss_cross_entropy(struct hold_tape *t, struct hold_node *hidden,
                              const struct hold_param *head, const struct hold_loss_labels *labels,
                              float coef, double *logp, double *sum) {
@@ -71,6 +89,16 @@ void hold_loss_cross_entropy(struct hold_tape *t, struct hold_node *hidden,
     struct hold_node *n = loss_node(t, hidden);
     if (n == NULL)
         return;
+    double *out = logp;
+    if (out == NULL)
+        out = hold_arena_alloc(&t->host, (size_t)(labels->n_labels + 1) * sizeof *out);
+    bool grad = t->recording && (hidden->wants_grad || head->flat >= 0);
+    if (out != NULL && !grad && head->weight != NULL) {
+        measure_labels(t, hidden->value, head, labels, out);
+        for (int64_t e = 0; t->status == HOLD_OK && e < labels->n_labels; e++)
+            *sum -= (double)labels->weight[e] * out[e];
+        return;
+    }
     int64_t vocab = head->value.rows;
     int64_t block = labels->n_rows < BLOCK_ROWS ? labels->n_rows : BLOCK_ROWS;
     struct hold_space_mark mark = hold_space_mark(t->space);
@@ -81,15 +109,11 @@ void hold_loss_cross_entropy(struct hold_tape *t, struct hold_node *hidden,
     struct hold_ptr weights =
         hold_tape_upload(t, labels->weight, labels->n_labels * (int64_t)sizeof(float));
     int32_t *first = hold_arena_alloc(&t->host, (size_t)(block + 1) * sizeof *first);
-    double *out = logp;
-    if (out == NULL)
-        out = hold_arena_alloc(&t->host, (size_t)(labels->n_labels + 1) * sizeof *out);
     struct hold_ptr first_dev = hold_tape_matrix(t, block + 1, 1).data;
     if (first == NULL || out == NULL || t->status < 0) {
         hold_tape_dead(t, HOLD_ENOMEMORY, "no memory for a loss");
         return;
     }
-    bool grad = t->recording && (hidden->wants_grad || head->flat >= 0);
     for (int64_t row = 0; row < labels->n_rows; row += block) {
         int64_t m = labels->n_rows - row < block ? labels->n_rows - row : block;
         int32_t base = labels->first[row];

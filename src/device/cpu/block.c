@@ -3,11 +3,28 @@
 
 #include "device/cpu/block.h"
 
-enum { BLOCK_ROWS = 6, TALL_ROWS = 12, LINE = 16, SOON = 4096 };
+enum { BLOCK_ROWS = 6, TALL_ROWS = 12, LINE = 16, SOON = 4096, STEPS = 4 };
 
-/* One tile of `rows` x `vecs` registers, and with each step of k a request for `lines` cache lines
- * from `next` on; all three are constants where this is inlined.  What is added to is added last,
- * so that long sums in pieces keep their small digits. */
+/* One step of k: sum += a column of A times a row of B. */
+static inline __attribute__((always_inline)) void step(int rows, int vecs, const float *restrict a,
+                                                       int64_t a_row, const float *restrict b,
+                                                       vec sum[TALL_ROWS][BLOCK_VECS]) {
+    vec row[BLOCK_VECS];
+#pragma GCC unroll 8
+    for (int j = 0; j < vecs; j++)
+        row[j] = vec_load(b + j * VEC);
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) {
+        float x = a[i * a_row];
+#pragma GCC unroll 8
+        for (int j = 0; j < vecs; j++)
+            sum[i][j] += x * row[j];
+    }
+}
+
+/* One tile of `rows` x `vecs` registers, and with every STEPS steps of k a request for `lines`
+ * cache lines from `next` on; all three are constants where this is inlined.  What is added to is
+ * added last, so that long sums in pieces keep their small digits. */
 static inline __attribute__((always_inline)) void tile(int rows, int vecs, int lines, int64_t k,
                                                        const float *restrict a, int64_t a_row,
                                                        int64_t a_col, const float *restrict b,
@@ -21,22 +38,17 @@ static inline __attribute__((always_inline)) void tile(int rows, int vecs, int l
             sum[i][j] = (vec){0};
             __builtin_prefetch(c + i * ldc + j * VEC, 1);
         }
-    for (int64_t p = 0; p < k; p++) {
-        vec row[BLOCK_VECS];
-#pragma GCC unroll 8
+    int64_t p = 0;
+    for (; p + STEPS <= k; p += STEPS) {
+#pragma GCC unroll 16
         for (int l = 0; l < lines; l++)
-            __builtin_prefetch(next + (p * lines + l) * LINE, 0, 2);
-#pragma GCC unroll 8
-        for (int j = 0; j < vecs; j++)
-            row[j] = vec_load(b + p * ldb + j * VEC);
-#pragma GCC unroll 12
-        for (int i = 0; i < rows; i++) {
-            float x = a[i * a_row + p * a_col];
-#pragma GCC unroll 8
-            for (int j = 0; j < vecs; j++)
-                sum[i][j] += x * row[j];
-        }
+            __builtin_prefetch(next + (p / STEPS * lines + l) * LINE, 0, 2);
+#pragma GCC unroll 4
+        for (int l = 0; l < STEPS; l++)
+            step(rows, vecs, a + (p + l) * a_col, a_row, b + (p + l) * ldb, sum);
     }
+    for (; p < k; p++)
+        step(rows, vecs, a + p * a_col, a_row, b + p * ldb, sum);
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 8
@@ -103,23 +115,39 @@ void hold_block_product(int64_t m, int64_t n, int64_t k, const float *a, int64_t
 /* Lines of a panel a step of k, at least one. */
 enum { PANEL_LINES = BLOCK_VECS * VEC < LINE ? 1 : BLOCK_VECS * VEC / LINE };
 
+/* The first tiles of a panel, which together ask for the whole next one, each for `lines` lines
+ * every STEPS steps.  Returns how many rows they have. */
+static inline __attribute__((always_inline)) int64_t ask(int lines, int64_t k, const float *a,
+                                                         int64_t lda, const float *b, bool add,
+                                                         float *c, int64_t ldc) {
+    const int64_t panel = BLOCK_VECS * VEC;
+    const int64_t tiles = STEPS * PANEL_LINES / lines;
+    for (int64_t t = 0; t < tiles; t++)
+        tile(BLOCK_ROWS, BLOCK_VECS, lines, k, a + t * BLOCK_ROWS * lda, lda, 1, b, panel, add,
+             c + t * BLOCK_ROWS * ldc, ldc, b + k * panel + t * (k / STEPS) * lines * LINE);
+    return tiles * BLOCK_ROWS;
+}
+
 void hold_block_stream(int64_t m, int64_t k, const float *a, int64_t lda, const float *b, bool add,
                        float *c, int64_t ldc) {
-    const int64_t panel = BLOCK_VECS * VEC;
-    int64_t i = 0;
-    if (m < (PANEL_LINES + 1) * BLOCK_ROWS) {
+    const int64_t panel = BLOCK_VECS * VEC, tiles = m / BLOCK_ROWS;
+    int64_t i = BLOCK_ROWS;
+    if (tiles <= PANEL_LINES) {
         /* Few rows: the panel itself comes from memory, and the first tile asks a little ahead. */
         if (m < BLOCK_ROWS) {
-            rest(BLOCK_VECS, PANEL_LINES, m, k, a, lda, 1, b, panel, add, c, ldc, b + SOON);
+            rest(BLOCK_VECS, STEPS * PANEL_LINES, m, k, a, lda, 1, b, panel, add, c, ldc, b + SOON);
             return;
         }
-        tile(BLOCK_ROWS, BLOCK_VECS, PANEL_LINES, k, a, lda, 1, b, panel, add, c, ldc, b + SOON);
-        i = BLOCK_ROWS;
+        tile(BLOCK_ROWS, BLOCK_VECS, STEPS * PANEL_LINES, k, a, lda, 1, b, panel, add, c, ldc,
+             b + SOON);
+    } else if (tiles >= STEPS * PANEL_LINES) {
+        /* A core has few requests in flight, and its own loads need them too: as far apart as they
+         * can be. */
+        i = ask(1, k, a, lda, b, add, c, ldc);
+    } else if (2 * tiles >= STEPS * PANEL_LINES) {
+        i = ask(2, k, a, lda, b, add, c, ldc);
     } else {
-        /* The first tiles ask for the next panel, a line a step. */
-        for (int t = 0; t < PANEL_LINES; t++, i += BLOCK_ROWS)
-            tile(BLOCK_ROWS, BLOCK_VECS, 1, k, a + i * lda, lda, 1, b, panel, add, c + i * ldc, ldc,
-                 b + k * panel + t * k * LINE);
+        i = ask(STEPS, k, a, lda, b, add, c, ldc);
     }
     stripe(BLOCK_VECS, m - i, k, a + i * lda, lda, 1, b, panel, add, c + i * ldc, ldc);
 }

@@ -45,6 +45,34 @@ struct hold_cpu_bf16_products {
     const struct hold_bf16_unit *emulation; /* of this instruction set */
 };
 
+/* Products of few rows with a weight of levels (levels.c). */
+enum { HOLD_CPU_FEW = 8 };
+struct hold_cpu_form { /* of struct hold_levels */
+    int bits, lowest;
+    int64_t group;
+    bool min;
+};
+struct hold_cpu_levels {
+    /* Bytes of the levels of `out` outputs packed for `product`; 0: shapes it cannot take. */
+    int64_t (*bytes)(int64_t out, int64_t in, const struct hold_cpu_form *f);
+    /* Pack them; false: they are not w(out, in). */
+    bool (*pack)(struct hold_device *d, const float *w, int64_t out, int64_t in,
+                 const struct hold_levels *x, char *to);
+    /* y(m, out) = x(m, in) W' + beta y, m <= HOLD_CPU_FEW, to the bytes of packed_product. */
+    void (*product)(struct hold_device *d, const struct hold_cpu_form *f, const char *packed,
+                    int64_t m, int64_t out, int64_t in, const float *x, int64_t ldx, float beta,
+                    float *y, int64_t ldy);
+};
+
+/* What is wanted of a head's products with m rows, as struct hold_kernels' weight_argmax and
+ * weight_logp (head.c). */
+struct hold_cpu_head {
+    void (*argmax)(struct hold_device *d, const struct hold_weight *w, int64_t out, int64_t m,
+                   const float *x, int64_t ldx, int32_t *id, float *gap);
+    void (*logp)(struct hold_device *d, const struct hold_weight *w, int64_t out, int64_t m,
+                 const float *x, int64_t ldx, const struct hold_labels *labels, double *logp);
+};
+
 struct hold_cpu {
     struct hold_device_state state;
     struct hold_kernels kernels; /* the table that state.device.k shows */
@@ -52,6 +80,8 @@ struct hold_cpu {
     struct hold_cpu_products products;
     struct hold_cpu_bf16_products bf16_products;
     const struct hold_bf16_unit *bf16; /* what they multiply with */
+    struct hold_cpu_head head;
+    struct hold_cpu_levels levels;
     /* products.gemm; or, where the build has it and the device has the machine's best instruction
      * set (which is what a library picks for itself), the library's. */
     void (*gemm)(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
@@ -93,6 +123,14 @@ static inline int hold_cpu_team(const struct hold_device *d, int64_t elements) {
  * same number; NULL (and the device's error set) when memory is out. */
 void *hold_cpu_scratch(struct hold_device *d, int which, int64_t bytes);
 
+/* y(m, n) = x(m, in) times the weight's outputs [first, first + n): the bytes of weight_forward.
+ * `first` is a multiple of 512. */
+void hold_cpu_columns(struct hold_device *d, const struct hold_weight *w, int64_t first, int64_t n,
+                      int64_t m, const float *x, int64_t ldx, float *y, int64_t ldy);
+
+/* Must calls for this weight come one after the other, since they share scratch? */
+bool hold_cpu_columns_alone(const struct hold_weight *w);
+
 /* oneDNN's product on plain pointers (gemm_dnnl.c), m, n and k above 0, otherwise as struct
  * hold_kernels.gemm; in builds with HOLD_DNNL only. */
 void hold_cpu_gemm_dnnl(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
@@ -112,6 +150,8 @@ void hold_cpu_protect(struct hold_cpu *cpu, bool open);
     void hold_cpu_vector_##isa(struct hold_kernels *kernels);          \
     void hold_cpu_products_##isa(struct hold_cpu_products *products);  \
     void hold_cpu_bf16_##isa(struct hold_cpu_bf16_products *products); \
+    void hold_cpu_head_##isa(struct hold_cpu_head *head);              \
+    void hold_cpu_levels_##isa(struct hold_cpu_levels *levels);        \
     double hold_cpu_peak_##isa(struct hold_device *d);
 HOLD_CPU_ISA(portable)
 #if defined(__x86_64__)

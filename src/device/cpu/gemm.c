@@ -50,6 +50,15 @@ static struct cuts cut_rows(const struct hold_device *d, int64_t m, int64_t pane
     return c;
 }
 
+/* The same for a weight's panels, which come from memory: where they go round evenly, one block of
+ * up to HIGH rows, so that each panel is fetched by one thread only. */
+static struct cuts cut_few_rows(const struct hold_device *d, int64_t m, int64_t panels) {
+    int64_t share = round_up(panels, d->threads);
+    if (m > HIGH || 20 * (share - panels) > share)
+        return cut_rows(d, m, panels);
+    return (struct cuts){m, (m + TILE_ROWS - 1) / TILE_ROWS, 1};
+}
+
 /* The first row of block b; of block `blocks`: the end. */
 static int64_t cut_at(const struct cuts *c, int64_t b) {
     return b == c->blocks ? c->m : c->tiles * b / c->blocks * TILE_ROWS;
@@ -59,13 +68,8 @@ static void packed_product(struct hold_device *d, const float *packed, int64_t m
                            int64_t in, const float *x0, int64_t ldx, float beta, float *y0,
                            int64_t ldy) {
     int64_t panels = (out + PANEL - 1) / PANEL;
-    struct cuts cuts = cut_rows(d, m, panels);
-    int64_t share = round_up(panels, d->threads);
-    /* Few rows, and panels that go round evenly: each panel is fetched from memory by one thread.
-     */
-    if (m <= HIGH && 20 * (share - panels) <= share)
-        cuts.blocks = 1;
-        /* Neighbours share a block of rows, which stays in cache while panels pass by. */
+    const struct cuts cuts = cut_few_rows(d, m, panels);
+    /* Neighbours share a block of rows, which stays in cache while panels pass by. */
 #pragma omp parallel for collapse(2) schedule(static) num_threads(hold_cpu_team(d, out *in))
     for (int64_t b = 0; b < cuts.blocks; b++)
         for (int64_t p = 0; p < panels; p++) {
