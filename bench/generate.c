@@ -67,6 +67,8 @@ static void time_kernels(struct hold_model *m) {
 
 /* --- the run --- */
 
+enum { FEW = 8 /* rows of a chat or a small server, which read levels as those do */ };
+
 struct job {
     const char *model, *adapter, *prompts, *ids;
     int64_t tokens, threads, batch;
@@ -93,6 +95,9 @@ static int load(struct job *j, struct hold_error *err) {
             rc = hold_model_merge(&j->m, &a, &quiet, err);
         hold_adapter_release(&a);
     }
+    int64_t levels;
+    if (rc == HOLD_OK && j->batch <= FEW)
+        rc = hold_model_read_levels(&j->m, &levels, err);
     j->load_seconds = hold_clock_now() - start;
     return rc;
 }

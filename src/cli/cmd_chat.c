@@ -220,6 +220,9 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     int rc = hold_cli_device(cli, &device, err);
     if (rc == HOLD_OK)
         rc = hold_cli_model(cli, o->model, o->adapter, device, &model, err);
+    int64_t levels;
+    if (rc == HOLD_OK)
+        rc = hold_model_read_levels(&model, &levels, err);
     if (rc == HOLD_OK && model.chat == NULL)
         rc = hold_fail(err, HOLD_EUSAGE, "%s: the model has no chat template", o->model);
     if (rc == HOLD_OK)

@@ -63,6 +63,15 @@ static int write_answers(const struct hold_generated *g, int64_t n, const char *
     return rc;
 }
 
+/* Many tokens of few rows are worth reading the matrices once more. */
+static int read_levels(const struct options *o, int64_t rows, struct hold_model *m,
+                       struct hold_error *err) {
+    enum { FEW = 8, MANY = 100 };
+    int64_t n;
+    bool few = rows <= FEW || (o->batch > 0 && o->batch <= FEW);
+    return few && o->max_tokens * rows >= MANY * FEW ? hold_model_read_levels(m, &n, err) : HOLD_OK;
+}
+
 static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct hold_error *err) {
     const struct options *o = opts;
     (void)n_args;
@@ -81,6 +90,8 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
         rc = hold_cli_device(cli, &device, err);
     if (rc == HOLD_OK)
         rc = hold_cli_model(cli, o->model, o->adapter, device, &model, err);
+    if (rc == HOLD_OK)
+        rc = read_levels(o, rows.n, &model, err);
     if (rc == HOLD_OK)
         rc = hold_new(&ids, (size_t)rows.n, sizeof(struct hold_ids), "prompts", err);
     if (rc == HOLD_OK)

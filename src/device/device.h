@@ -71,6 +71,17 @@ struct hold_labels {
     struct hold_ptr weight; /* f32 */
 };
 
+/* A matrix (out, in) as small integers: element (o, i) is q * scale + min of its group of
+ * consecutive inputs, rounded after each operation; on the host.  bits 4: q is at least `lowest`
+ * and at most lowest + 15, and lowest is 0 where there are minima; bits 8: any q. */
+struct hold_levels {
+    int bits, lowest;
+    int64_t group;      /* 16 or 32; divides in */
+    const int8_t *q;    /* (out, in) */
+    const float *scale; /* (out, in / group) */
+    const float *min;   /* the same, or NULL: nothing is added */
+};
+
 struct hold_kernels {
     /* --- memory --- */
     /* 64-byte aligned, contents undefined; 0 bytes give a distinct address.  release takes what
@@ -116,6 +127,11 @@ struct hold_kernels {
     void (*weight_backward)(struct hold_device *d, const struct hold_weight *w, int64_t m,
                             struct hold_ptr dy, int64_t lddy, float beta, struct hold_ptr dx,
                             int64_t lddx);
+    /* Let products of few rows read W as these levels, which are a fraction of its bytes: the bytes
+     * of y stay the same.  *taken is false, and nothing changed, where the device has no use for
+     * them or they are not W to the byte.  They are copied. */
+    int (*weight_levels)(struct hold_device *d, struct hold_weight *w,
+                         const struct hold_levels *levels, bool *taken, struct hold_error *err);
     /* y's products, of which only this is kept.  argmax: as argmax of y, to the byte.  logp: as
      * cross_entropy of y without grad, but that the exponentials are summed in f64 over stretches
      * of the vocabulary, each relative to its own largest: not the same last bits. */

@@ -125,6 +125,11 @@ static void dry_gemm_live(D, bool fine, bool ta, bool tb, int64_t m, int64_t n, 
 static void dry_weight_forward(D, const struct hold_weight *w, int64_t m, M(x), float beta, M(y)) {
     count_product(d, m, w->out, w->in);
 }
+static int dry_weight_levels(D, struct hold_weight *w, const struct hold_levels *levels,
+                             bool *taken, struct hold_error *err) {
+    *taken = false;
+    return HOLD_OK;
+}
 static void dry_weight_argmax(D, const struct hold_weight *w, int64_t m, M(x), P(id), P(gap)) {
     count_product(d, m, w->out, w->in);
 }
@@ -229,6 +234,7 @@ int hold_dry_new(struct hold_device **out, struct hold_error *err) {
         .weight_new = dry_weight_new,
         .weight_free = dry_weight_free,
         .weight_refine = dry_weight_refine,
+        .weight_levels = dry_weight_levels,
         .weight_forward = dry_weight_forward,
         .weight_argmax = dry_weight_argmax,
         .weight_logp = dry_weight_logp,

@@ -34,6 +34,10 @@
           (HOLD_D, HOLD_P(w), int64_t out, int64_t in, struct hold_weight * *handle,               \
            struct hold_error * err),                                                               \
           (d, w, out, in, handle, err))                                                            \
+    VALUE(int, weight_levels,                                                                      \
+          (HOLD_D, struct hold_weight * w, const struct hold_levels *levels, bool *taken,          \
+           struct hold_error *err),                                                                \
+          (d, w, levels, taken, err))                                                              \
     VOID(weight_forward,                                                                           \
          (HOLD_D, const struct hold_weight *w, int64_t m, HOLD_M(x), float beta, HOLD_M(y)),       \
          (d, w, m, x, ldx, beta, y, ldy))                                                          \

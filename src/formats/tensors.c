@@ -143,19 +143,26 @@ static float half_at(const uint8_t *p) {
     return hold_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
 }
 
-static void block_q4_0(const uint8_t *b, float *y) {
-    float d = half_at(b);
+/* One block taken apart: value i is q[i] * scale[i / group] + min[i / group]. */
+struct levels {
+    int8_t q[256];
+    float scale[16], min[16];
+};
+
+static void block_q4_0(const uint8_t *b, struct levels *y) {
+    y->scale[0] = half_at(b);
     for (int j = 0; j < 16; j++) {
-        y[j] = (float)((b[2 + j] & 0x0F) - 8) * d;
-        y[j + 16] = (float)((b[2 + j] >> 4) - 8) * d;
+        y->q[j] = (int8_t)((b[2 + j] & 0x0F) - 8);
+        y->q[j + 16] = (int8_t)((b[2 + j] >> 4) - 8);
     }
 }
 
-static void block_q4_1(const uint8_t *b, float *y) {
-    float d = half_at(b), m = half_at(b + 2);
+static void block_q4_1(const uint8_t *b, struct levels *y) {
+    y->scale[0] = half_at(b);
+    y->min[0] = half_at(b + 2);
     for (int j = 0; j < 16; j++) {
-        y[j] = (float)(b[4 + j] & 0x0F) * d + m;
-        y[j + 16] = (float)(b[4 + j] >> 4) * d + m;
+        y->q[j] = (int8_t)(b[4 + j] & 0x0F);
+        y->q[j + 16] = (int8_t)(b[4 + j] >> 4);
     }
 }
 
@@ -164,35 +171,34 @@ static int fifth(uint32_t high, int i) {
     return (int)(high >> i & 1U) << 4;
 }
 
-static void block_q5_0(const uint8_t *b, float *y) {
-    float d = half_at(b);
+static void block_q5_0(const uint8_t *b, struct levels *y) {
     uint32_t high;
     memcpy(&high, b + 2, sizeof high);
+    y->scale[0] = half_at(b);
     for (int j = 0; j < 16; j++) {
-        y[j] = (float)(((b[6 + j] & 0x0F) | fifth(high, j)) - 16) * d;
-        y[j + 16] = (float)((b[6 + j] >> 4 | fifth(high, j + 16)) - 16) * d;
+        y->q[j] = (int8_t)(((b[6 + j] & 0x0F) | fifth(high, j)) - 16);
+        y->q[j + 16] = (int8_t)((b[6 + j] >> 4 | fifth(high, j + 16)) - 16);
     }
 }
 
-static void block_q5_1(const uint8_t *b, float *y) {
-    float d = half_at(b), m = half_at(b + 2);
+static void block_q5_1(const uint8_t *b, struct levels *y) {
     uint32_t high;
     memcpy(&high, b + 4, sizeof high);
+    y->scale[0] = half_at(b);
+    y->min[0] = half_at(b + 2);
     for (int j = 0; j < 16; j++) {
-        y[j] = (float)((b[8 + j] & 0x0F) | fifth(high, j)) * d + m;
-        y[j + 16] = (float)(b[8 + j] >> 4 | fifth(high, j + 16)) * d + m;
+        y->q[j] = (int8_t)((b[8 + j] & 0x0F) | fifth(high, j));
+        y->q[j + 16] = (int8_t)(b[8 + j] >> 4 | fifth(high, j + 16));
     }
 }
 
-static void block_q8_0(const uint8_t *b, float *y) {
-    float d = half_at(b);
-    for (int j = 0; j < 32; j++) {
-        y[j] = (float)(int8_t)b[2 + j] * d;
-    }
+static void block_q8_0(const uint8_t *b, struct levels *y) {
+    y->scale[0] = half_at(b);
+    memcpy(y->q, b + 2, 32);
 }
 
 /* Scale and minimum j (0..7) of a K block, 6 bits each, packed in 12 bytes. */
-static void k_scale(const uint8_t *q, int j, float d, float dmin, float *scale, float *minimum) {
+static void k_scale(const uint8_t *q, int j, float d, float dmin, struct levels *y) {
     int s, m;
     if (j < 4) {
         s = q[j] & 63;
@@ -201,59 +207,72 @@ static void k_scale(const uint8_t *q, int j, float d, float dmin, float *scale, 
         s = (q[j + 4] & 0x0F) | q[j - 4] >> 6 << 4;
         m = q[j + 4] >> 4 | q[j] >> 6 << 4;
     }
-    *scale = d * (float)s;
-    *minimum = dmin * (float)m;
+    y->scale[j] = d * (float)s;
+    y->min[j] = -(dmin * (float)m);
 }
 
-static void block_q4_k(const uint8_t *b, float *y) {
+static void block_q4_k(const uint8_t *b, struct levels *y) {
     float d = half_at(b), dmin = half_at(b + 2);
     const uint8_t *q = b + 16;
     for (int group = 0; group < 8; group++) {
-        float scale, minimum;
-        k_scale(b + 4, group, d, dmin, &scale, &minimum);
         const uint8_t *p = q + group / 2 * 32;
-        for (int j = 0; j < 32; j++) {
-            int value = group % 2 == 0 ? p[j] & 0x0F : p[j] >> 4;
-            y[group * 32 + j] = scale * (float)value - minimum;
-        }
+        k_scale(b + 4, group, d, dmin, y);
+        for (int j = 0; j < 32; j++)
+            y->q[group * 32 + j] = (int8_t)(group % 2 == 0 ? p[j] & 0x0F : p[j] >> 4);
     }
 }
 
-static void block_q5_k(const uint8_t *b, float *y) {
+static void block_q5_k(const uint8_t *b, struct levels *y) {
     float d = half_at(b), dmin = half_at(b + 2);
     const uint8_t *high = b + 16, *q = b + 48;
     for (int group = 0; group < 8; group++) {
-        float scale, minimum;
-        k_scale(b + 4, group, d, dmin, &scale, &minimum);
         const uint8_t *p = q + group / 2 * 32;
+        k_scale(b + 4, group, d, dmin, y);
         for (int j = 0; j < 32; j++) {
             int value = (group % 2 == 0 ? p[j] & 0x0F : p[j] >> 4) | fifth(high[j], group);
-            y[group * 32 + j] = scale * (float)value - minimum;
+            y->q[group * 32 + j] = (int8_t)value;
         }
     }
 }
 
-static void block_q6_k(const uint8_t *b, float *y) {
+static void block_q6_k(const uint8_t *b, struct levels *y) {
     float d = half_at(b + 208);
+    for (int i = 0; i < 16; i++)
+        y->scale[i] = d * (float)(int8_t)b[192 + i];
     for (int half = 0; half < 2; half++) {
         const uint8_t *low = b + half * 64, *high = b + 128 + half * 32;
-        const uint8_t *scales = b + 192 + half * 8;
         for (int part = 0; part < 4; part++) { /* 32 values each */
             for (int j = 0; j < 32; j++) {
                 uint8_t byte = low[part % 2 * 32 + j];
                 int value = (part < 2 ? byte & 0x0F : byte >> 4) | (high[j] >> part * 2 & 3) << 4;
-                float scale = d * (float)(int8_t)scales[part * 2 + j / 16];
-                y[half * 128 + part * 32 + j] = scale * (float)(value - 32);
+                y->q[half * 128 + part * 32 + j] = (int8_t)(value - 32);
             }
         }
     }
 }
 
-static void (*const BLOCKS[HOLD_ST_COUNT])(const uint8_t *b, float *y) = {
-    [HOLD_ST_Q4_0] = block_q4_0, [HOLD_ST_Q4_1] = block_q4_1, [HOLD_ST_Q5_0] = block_q5_0,
-    [HOLD_ST_Q5_1] = block_q5_1, [HOLD_ST_Q8_0] = block_q8_0, [HOLD_ST_Q4_K] = block_q4_k,
-    [HOLD_ST_Q5_K] = block_q5_k, [HOLD_ST_Q6_K] = block_q6_k,
+static const struct {
+    void (*take)(const uint8_t *b, struct levels *y);
+    int group, lowest, bits;
+    bool min;
+} BLOCKS[HOLD_ST_COUNT] = {
+    [HOLD_ST_Q4_0] = {block_q4_0, 32, -8, 4, false},
+    [HOLD_ST_Q4_1] = {block_q4_1, 32, 0, 4, true},
+    [HOLD_ST_Q5_0] = {block_q5_0, 32, -16, 5, false},
+    [HOLD_ST_Q5_1] = {block_q5_1, 32, 0, 5, true},
+    [HOLD_ST_Q8_0] = {block_q8_0, 32, -128, 8, false},
+    [HOLD_ST_Q4_K] = {block_q4_k, 32, 0, 4, true},
+    [HOLD_ST_Q5_K] = {block_q5_k, 32, 0, 5, true},
+    [HOLD_ST_Q6_K] = {block_q6_k, 16, -32, 6, false},
 };
+
+static void expand(enum hold_stored_type type, const struct levels *x, float *y) {
+    int64_t group = BLOCKS[type].group, n = TYPES[type].block / group;
+    for (int64_t g = 0; g < n; g++)
+        for (int64_t j = g * group; j < (g + 1) * group; j++)
+            y[j] = BLOCKS[type].min ? (float)x->q[j] * x->scale[g] + x->min[g]
+                                    : (float)x->q[j] * x->scale[g];
+}
 
 static void plain_to_f32(enum hold_stored_type type, const uint8_t *p, int64_t n, float *out) {
     if (type == HOLD_ST_F32) {
@@ -295,9 +314,10 @@ int hold_stored_to_f32(const struct hold_stored *t, int64_t first, int64_t n, fl
         plain_to_f32(t->type, p, n, out);
         return HOLD_OK;
     }
-    void (*expand)(const uint8_t *, float *) = BLOCKS[t->type];
     for (int64_t i = 0; i < n; i += block, p += TYPES[t->type].bytes) {
-        expand(p, out + i);
+        struct levels levels;
+        BLOCKS[t->type].take(p, &levels);
+        expand(t->type, &levels, out + i);
     }
     return HOLD_OK;
 }
@@ -364,6 +384,27 @@ int64_t hold_stored_from_f32(enum hold_stored_type type, const float *x, int64_t
         }
     }
     return -1;
+}
+
+bool hold_stored_levels(const struct hold_stored *t, struct hold_stored_levels *out) {
+    if (t->type >= HOLD_ST_COUNT || BLOCKS[t->type].take == NULL)
+        return false;
+    *out = (struct hold_stored_levels){BLOCKS[t->type].group, BLOCKS[t->type].lowest,
+                                       BLOCKS[t->type].bits, BLOCKS[t->type].min};
+    return true;
+}
+
+void hold_stored_take_levels(const struct hold_stored *t, int8_t *q, float *scale, float *min) {
+    int64_t block = TYPES[t->type].block, groups = block / BLOCKS[t->type].group;
+    int64_t n = hold_stored_count(t) / block;
+    const uint8_t *p = t->data;
+    for (int64_t i = 0; i < n; i++, p += TYPES[t->type].bytes) {
+        struct levels levels = {.min = {0}};
+        BLOCKS[t->type].take(p, &levels);
+        memcpy(q + i * block, levels.q, (size_t)block);
+        memcpy(scale + i * groups, levels.scale, (size_t)groups * sizeof *scale);
+        memcpy(min + i * groups, levels.min, (size_t)groups * sizeof *min);
+    }
 }
 
 /* ---- look-up ---- */

@@ -2,6 +2,7 @@
 #ifndef HOLD_FORMATS_TENSORS_H
 #define HOLD_FORMATS_TENSORS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -49,6 +50,17 @@ int hold_stored_to_f32(const struct hold_stored *t, int64_t first, int64_t n, fl
  * BF16: what rounds to infinity; Q8_0: 127 * 65520 and above), or -1; what is at `out` then is not
  * to be used. */
 int64_t hold_stored_from_f32(enum hold_stored_type type, const float *x, int64_t n, void *out);
+/* A quantised tensor's values as small integers: value i is, as to_f32 computes it to the byte,
+ * q[i] * scale[i / group] + min[i / group], the sum only where the type has a minimum; q is at
+ * least `lowest` and less than lowest + 2^bits.  false: the type is not of this kind. */
+struct hold_stored_levels {
+    int group, lowest, bits;
+    bool min;
+};
+bool hold_stored_levels(const struct hold_stored *t, struct hold_stored_levels *out);
+/* All of such a tensor's: q has its count, scale and min (zeros where there is none) count / group
+ * entries. */
+void hold_stored_take_levels(const struct hold_stored *t, int8_t *q, float *scale, float *min);
 /* Look-up by name in a list; NULL when missing. Linear; call once per tensor. */
 const struct hold_stored *hold_stored_find(const struct hold_stored *list, int64_t n,
                                            const char *name);

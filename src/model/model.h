@@ -69,6 +69,11 @@ struct hold_model {
  * refused with their count and the first tensor's name. */
 int hold_model_load(struct hold_model *m, const char *path, struct hold_device *device,
                     const struct hold_ctx *ctx, struct hold_error *err);
+/* Read the matrices once more where the file stores them in blocks of 4 to 8 bits, and let products
+ * of few rows read those (weight_levels): decoding one or a few rows then waits for less memory,
+ * and answers stay the same to the byte.  Matrices that are stored otherwise, or that an adapter
+ * has changed, stay as they are; *n: how many matrices read levels now. */
+int hold_model_read_levels(struct hold_model *m, int64_t *n, struct hold_error *err);
 void hold_model_release(struct hold_model *m);
 
 /* How the model's rows are rendered: its tokenizer and template, its inference profile, the

@@ -77,6 +77,25 @@ static enum hold_stored_type type_named(const char *name) {
 }
 
 /* Every quantised type equals the gguf package bit for bit, whole and block by block. */
+/* The levels give the same values, and lie within what the type promises. */
+static void check_levels(const struct hold_stored *t, const float *expected) {
+    struct hold_stored_levels x;
+    assert_true(hold_stored_levels(t, &x));
+    int64_t n = hold_stored_count(t);
+    int8_t *q = malloc((size_t)n);
+    float *scale = malloc((size_t)n * sizeof *scale), *min = malloc((size_t)n * sizeof *min);
+    hold_stored_take_levels(t, q, scale, min);
+    for (int64_t i = 0; i < n; i++) {
+        float product = (float)q[i] * scale[i / x.group], value = product + min[i / x.group];
+        assert_int_equal(bits_of(x.min ? value : product), bits_of(expected[i]));
+        assert_true(q[i] >= x.lowest && q[i] < x.lowest + (1 << x.bits));
+        assert_true(x.min || min[i / x.group] == 0);
+    }
+    free(q);
+    free(scale);
+    free(min);
+}
+
 static void test_dequantize_golden(void **state) {
     (void)state;
     json_t *golden = load_json(GOLDEN "dequantize.json"), *entry;
@@ -112,6 +131,7 @@ static void test_dequantize_golden(void **state) {
                 assert_int_equal(bits_of(out[i]), strtoul(eight, NULL, 16));
             }
         }
+        check_levels(&t, out);
         free(bytes);
         free(out);
         types++;

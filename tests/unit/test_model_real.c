@@ -347,8 +347,51 @@ static void test_bf16(void **state) {
     json_decref(json);
 }
 
+/* The file's blocks of 4 and 8 bits, read in products of few rows: every matrix has them, and
+ * hidden states keep their bytes. */
+static void test_levels(void **state) {
+    struct golden *g = golden_or_skip(state);
+    struct hold_model *m = &g->t.model;
+    enum { N = 5 };
+    static const int32_t ids[N] = {1, 4093, 198, 2683, 359}, positions[N] = {0, 1, 2, 3, 4};
+    static const int32_t tree_first[2] = {0, 1};
+    static const struct hold_query_run run = {0, N, 0, 1};
+    static const struct hold_span span = {0, N};
+    struct hold_tokens tokens = {.n = N,
+                                 .ids = ids,
+                                 .positions = positions,
+                                 .n_runs = 1,
+                                 .n_spans = 1,
+                                 .n_trees = 1,
+                                 .runs = &run,
+                                 .spans = &span,
+                                 .tree_first = tree_first,
+                                 .n_keys = N};
+    struct hold_error err = {0};
+    float *out[2];
+    int64_t n = 0;
+    for (int i = 0; i < 2; i++) {
+        struct hold_space space;
+        struct hold_tape tape;
+        hold_space_init(&space, m->device);
+        hold_tape_init(&tape, m->device, &space);
+        out[i] = malloc((size_t)(N * m->shape.vocab) * sizeof **out);
+        struct hold_node *h = hold_model_forward(m, &tape, &tokens, NULL, NULL, NULL);
+        assert_ok(hold_model_logits(m, &tape, h, out[i], &err), &err);
+        hold_tape_release(&tape);
+        hold_space_release(&space);
+        if (i == 0)
+            assert_ok(hold_model_read_levels(m, &n, &err), &err);
+    }
+    assert_int_equal(n, m->shape.n_layers * HOLD_LINEAR_KINDS + 1);
+    assert_memory_equal(out[0], out[1], (size_t)(N * m->shape.vocab) * sizeof **out);
+    free(out[0]);
+    free(out[1]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_levels),
         cmocka_unit_test(test_logits),
         cmocka_unit_test(test_gradients), /* it adds an adapter */
         cmocka_unit_test(test_bf16),

@@ -200,7 +200,9 @@ struct hold_weight {
     const float *w;
     struct hold_ptr packed, packed_back;
     int64_t out, in;
-    bool bf16, fine; /* fine: packed is so */
+    bool bf16, fine;        /* fine: packed is so */
+    struct hold_ptr levels; /* packed too; null: none */
+    struct hold_cpu_form form;
 };
 
 static int pack_f32(struct hold_device *d, struct hold_weight *self, struct hold_error *err) {
@@ -273,23 +275,66 @@ static void cpu_weight_free(struct hold_device *d, struct hold_weight *w) {
     if (w) {
         cpu_release(d, w->packed);
         cpu_release(d, w->packed_back);
+        cpu_release(d, w->levels);
     }
     hold_free(w);
+}
+
+static int cpu_weight_levels(struct hold_device *d, struct hold_weight *w,
+                             const struct hold_levels *x, bool *taken, struct hold_error *err) {
+    const struct hold_cpu_levels *levels = &hold_cpu(d)->levels;
+    struct hold_cpu_form form = {x->bits, x->lowest, x->group, x->min != NULL};
+    int64_t bytes = levels->bytes(w->out, w->in, &form);
+    struct hold_ptr packed;
+    *taken = false;
+    if (bytes == 0 || w->bf16 || !hold_ptr_null(w->levels))
+        return HOLD_OK;
+    int code = cpu_alloc(d, bytes, &packed, err);
+    if (code)
+        return code;
+    hold_cpu_protect(hold_cpu(d), true); /* a guarded device's new block is closed */
+    *taken = levels->pack(d, w->w, w->out, w->in, x, hold_any(packed));
+    if (!*taken) {
+        cpu_release(d, packed);
+        return HOLD_OK;
+    }
+    w->levels = packed;
+    w->form = form;
+    return HOLD_OK;
+}
+
+/* Outputs [first, first + n) of a product; whole panels come before `first`, whatever their width.
+ */
+static void columns(struct hold_device *d, const struct hold_weight *w, int64_t first, int64_t n,
+                    int64_t m, const float *x, int64_t ldx, float beta, float *y, int64_t ldy) {
+    const struct hold_cpu *cpu = hold_cpu(d);
+    const struct hold_cpu_products *products = &cpu->products;
+    const struct hold_cpu_levels *levels = &cpu->levels;
+    if (w->bf16) {
+        const char *packed = hold_any(w->packed);
+        packed += cpu->bf16_products.packed_bytes(w->fine, first, w->in);
+        cpu->bf16_products.packed_product(d, w->fine, (const uint32_t *)(const void *)packed, m, n,
+                                          w->in, x, ldx, beta, y, ldy);
+        return;
+    }
+    if (m <= HOLD_CPU_FEW && !hold_ptr_null(w->levels)) {
+        const char *packed = hold_any(w->levels);
+        packed += first > 0 ? levels->bytes(first, w->in, &w->form) : 0;
+        levels->product(d, &w->form, packed, m, n, w->in, x, ldx, beta, y, ldy);
+        return;
+    }
+    const float *packed =
+        hold_f32(w->packed) + products->packed_bytes(first, w->in) / (int64_t)sizeof(float);
+    products->packed_product(d, packed, m, n, w->in, x, ldx, beta, y, ldy);
 }
 
 static void cpu_weight_forward(struct hold_device *d, const struct hold_weight *w, int64_t m,
                                struct hold_ptr x, int64_t ldx, float beta, struct hold_ptr y,
                                int64_t ldy) {
-    struct hold_cpu *cpu = hold_cpu(d);
     if (m <= 0)
         return;
-    cpu->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
-    if (w->bf16)
-        cpu->bf16_products.packed_product(d, w->fine, hold_u32(w->packed), m, w->out, w->in,
-                                          hold_f32(x), ldx, beta, hold_f32(y), ldy);
-    else
-        cpu->products.packed_product(d, hold_f32(w->packed), m, w->out, w->in, hold_f32(x), ldx,
-                                     beta, hold_f32(y), ldy);
+    hold_cpu(d)->state.flop += 2.0 * (double)m * (double)w->out * (double)w->in;
+    columns(d, w, 0, w->out, m, hold_f32(x), ldx, beta, hold_f32(y), ldy);
 }
 
 bool hold_cpu_columns_alone(const struct hold_weight *w) {
@@ -298,18 +343,7 @@ bool hold_cpu_columns_alone(const struct hold_weight *w) {
 
 void hold_cpu_columns(struct hold_device *d, const struct hold_weight *w, int64_t first, int64_t n,
                       int64_t m, const float *x, int64_t ldx, float *y, int64_t ldy) {
-    const struct hold_cpu *cpu = hold_cpu(d);
-    const char *packed = hold_any(w->packed);
-    /* Whole panels come before `first`, whatever their width. */
-    if (w->bf16) {
-        packed += cpu->bf16_products.packed_bytes(w->fine, first, w->in);
-        cpu->bf16_products.packed_product(d, w->fine, (const uint32_t *)(const void *)packed, m, n,
-                                          w->in, x, ldx, 0, y, ldy);
-        return;
-    }
-    packed += cpu->products.packed_bytes(first, w->in);
-    cpu->products.packed_product(d, (const float *)(const void *)packed, m, n, w->in, x, ldx, 0, y,
-                                 ldy);
+    columns(d, w, first, n, m, x, ldx, 0, y, ldy);
 }
 
 static void cpu_weight_argmax(struct hold_device *d, const struct hold_weight *w, int64_t m,
@@ -364,6 +398,7 @@ static void cpu_destroy(struct hold_device *d) {
         hold_cpu_products_##isa_name(&(cpu)->products);      \
         hold_cpu_bf16_##isa_name(&(cpu)->bf16_products);     \
         hold_cpu_head_##isa_name(&(cpu)->head);              \
+        hold_cpu_levels_##isa_name(&(cpu)->levels);          \
         (cpu)->state.peak_gflops = hold_cpu_peak_##isa_name; \
         (cpu)->gemm = (cpu)->products.gemm;                  \
         (cpu)->state.isa = #isa_name;                        \
@@ -470,6 +505,7 @@ static int cpu_new(struct hold_device **out, int threads, const char *isa, bool 
         .weight_new = cpu_weight_new,
         .weight_free = cpu_weight_free,
         .weight_refine = cpu_weight_refine,
+        .weight_levels = cpu_weight_levels,
         .weight_forward = cpu_weight_forward,
         .weight_argmax = cpu_weight_argmax,
         .weight_logp = cpu_weight_logp,

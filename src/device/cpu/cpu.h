@@ -45,6 +45,25 @@ struct hold_cpu_bf16_products {
     const struct hold_bf16_unit *emulation; /* of this instruction set */
 };
 
+/* Products of few rows with a weight of levels (levels.c). */
+enum { HOLD_CPU_FEW = 8 };
+struct hold_cpu_form { /* of struct hold_levels */
+    int bits, lowest;
+    int64_t group;
+    bool min;
+};
+struct hold_cpu_levels {
+    /* Bytes of the levels of `out` outputs packed for `product`; 0: shapes it cannot take. */
+    int64_t (*bytes)(int64_t out, int64_t in, const struct hold_cpu_form *f);
+    /* Pack them; false: they are not w(out, in). */
+    bool (*pack)(struct hold_device *d, const float *w, int64_t out, int64_t in,
+                 const struct hold_levels *x, char *to);
+    /* y(m, out) = x(m, in) W' + beta y, m <= HOLD_CPU_FEW, to the bytes of packed_product. */
+    void (*product)(struct hold_device *d, const struct hold_cpu_form *f, const char *packed,
+                    int64_t m, int64_t out, int64_t in, const float *x, int64_t ldx, float beta,
+                    float *y, int64_t ldy);
+};
+
 /* What is wanted of a head's products with m rows, as struct hold_kernels' weight_argmax and
  * weight_logp (head.c). */
 struct hold_cpu_head {
@@ -62,6 +81,7 @@ struct hold_cpu {
     struct hold_cpu_bf16_products bf16_products;
     const struct hold_bf16_unit *bf16; /* what they multiply with */
     struct hold_cpu_head head;
+    struct hold_cpu_levels levels;
     /* products.gemm; or, where the build has it and the device has the machine's best instruction
      * set (which is what a library picks for itself), the library's. */
     void (*gemm)(struct hold_device *d, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
@@ -131,6 +151,7 @@ void hold_cpu_protect(struct hold_cpu *cpu, bool open);
     void hold_cpu_products_##isa(struct hold_cpu_products *products);  \
     void hold_cpu_bf16_##isa(struct hold_cpu_bf16_products *products); \
     void hold_cpu_head_##isa(struct hold_cpu_head *head);              \
+    void hold_cpu_levels_##isa(struct hold_cpu_levels *levels);        \
     double hold_cpu_peak_##isa(struct hold_device *d);
 HOLD_CPU_ISA(portable)
 #if defined(__x86_64__)
