@@ -1,10 +1,12 @@
 /* generate.c: what generating answers takes: its seconds, and where they go by component.
  *
- *     bench_generate MODEL ADAPTER|- PROMPTS.jsonl IDS.jsonl TOKENS THREADS ISA BATCH
+ *     bench_generate MODEL ADAPTER|- PROMPTS.jsonl IDS.jsonl TOKENS THREADS ISA BATCH [early]
  *
  * Answers every prompt greedily with at most TOKENS new tokens and prints one JSON object: seconds
  * of loading and of generating, tokens, and the seconds in each group of kernels.  IDS.jsonl gets a
- * line {"ids"} a prompt, so that peers start from the very same tokens.
+ * line {"ids"} a prompt, so that peers start from the very same tokens.  With `early` the prompts
+ * are answered again, each answer ended where its verdict is decided, and verdicts that this
+ * changes are listed.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -16,6 +18,7 @@
 #include "base/str.h"
 #include "data/render.h"
 #include "device/device.h"
+#include "eval/eval.h"
 #include "formats/hf.h"
 #include "infer/generate.h"
 #include "model/model.h"
@@ -77,9 +80,9 @@ struct job {
     struct hold_model m;
     struct hold_rows rows;
     struct hold_ids *prompt;
-    struct hold_generated *out;
-    bool made;
-    double load_seconds, seconds;
+    struct hold_generated *out, *early; /* early: ended where the verdict is decided, or NULL */
+    bool made, ends_early;
+    double load_seconds, seconds, early_seconds;
 };
 
 static int load(struct job *j, struct hold_error *err) {
@@ -103,7 +106,7 @@ static int load(struct job *j, struct hold_error *err) {
 }
 
 static int render(struct job *j, struct hold_error *err) {
-    void *ids = NULL, *out = NULL;
+    void *ids = NULL, *out = NULL, *early = NULL;
     struct hold_renderer r = hold_model_renderer(&j->m, 0);
     int rc = hold_rows_read(&j->rows, j->prompts, NULL, err);
     if (rc == HOLD_OK)
@@ -112,6 +115,9 @@ static int render(struct job *j, struct hold_error *err) {
     if (rc == HOLD_OK)
         rc = hold_new(&out, (size_t)j->rows.n, sizeof *j->out, "answers", err);
     j->out = out;
+    if (rc == HOLD_OK)
+        rc = hold_new(&early, (size_t)j->rows.n, sizeof *j->early, "answers", err);
+    j->early = early;
     for (int64_t i = 0; rc == HOLD_OK && i < j->rows.n; i++)
         rc = hold_render_prompt(&r, j->rows.row[i].messages, NULL, &j->prompt[i], err);
     return rc;
@@ -127,6 +133,32 @@ static int write_ids(const struct job *j, struct hold_error *err) {
         fprintf(f, "]}\n");
     }
     return fclose(f) == 0 ? HOLD_OK : hold_fail_errno(err, errno, "%s: cannot be written", j->ids);
+}
+
+/* --- answers that end where their verdict is decided --- */
+
+static bool is_decided(void *user, int64_t row, const char *text) {
+    const struct job *j = user;
+    const struct hold_judge_context context = {0};
+    return hold_judge_decided(&context, hold_row_user_text(&j->rows.row[row]), text);
+}
+
+/* What ending early saves, and every verdict that it changes. */
+static void show_early(const struct job *j) {
+    const struct hold_judge_context context = {0};
+    int64_t tokens = 0, changed = 0;
+    printf(",\"early\":{\"seconds\":%.6f,\"changed\":[", j->early_seconds);
+    for (int64_t i = 0; i < j->rows.n; i++) {
+        const char *prompt = hold_row_user_text(&j->rows.row[i]), *why;
+        enum hold_verdict full = hold_judge(&context, prompt, j->out[i].text, &why);
+        enum hold_verdict early = hold_judge(&context, prompt, j->early[i].text, &why);
+        tokens += j->early[i].n_ids;
+        if (full != early)
+            printf("%s{\"row\":%" PRId64 ",\"full\":\"%s\",\"early\":\"%s\"}",
+                   changed++ > 0 ? "," : "", i + 1, hold_verdict_name(full),
+                   hold_verdict_name(early));
+    }
+    printf("],\"tokens\":%" PRId64 "}", tokens);
 }
 
 static void show(const struct job *j) {
@@ -146,7 +178,10 @@ static void show(const struct job *j) {
         printf("\"%s\":%.6f,", PART_NAMES[i], clocks.seconds[i]);
         known += clocks.seconds[i];
     }
-    printf("\"%s\":%.6f},\"ids\":[", PART_NAMES[PART_REST], j->seconds - known);
+    printf("\"%s\":%.6f}", PART_NAMES[PART_REST], j->seconds - known);
+    if (j->ends_early)
+        show_early(j);
+    printf(",\"ids\":[");
     for (int64_t i = 0; i < j->rows.n; i++) {
         printf("%s[", i == 0 ? "" : ",");
         for (int64_t t = 0; t < j->out[i].n_ids; t++)
@@ -171,6 +206,13 @@ static int run(struct job *j, struct hold_error *err) {
     j->seconds = hold_clock_now() - start;
     j->device->k = clocks.plain;
     j->made = rc == HOLD_OK;
+    if (rc == HOLD_OK && j->ends_early) {
+        o.decided = is_decided;
+        o.decided_user = j;
+        start = hold_clock_now();
+        rc = hold_generate(&j->m, j->prompt, j->rows.n, &o, NULL, j->early, err);
+        j->early_seconds = hold_clock_now() - start;
+    }
     if (rc == HOLD_OK)
         show(j);
     return rc;
@@ -179,10 +221,11 @@ static int run(struct job *j, struct hold_error *err) {
 int main(int argc, char **argv) {
     static struct job j;
     struct hold_error err = {0};
-    if (argc != 9 || !hold_parse_int(argv[5], &j.tokens) || !hold_parse_int(argv[6], &j.threads) ||
+    if (argc < 9 || argc > 10 || (argc == 10 && strcmp(argv[9], "early") != 0) ||
+        !hold_parse_int(argv[5], &j.tokens) || !hold_parse_int(argv[6], &j.threads) ||
         !hold_parse_int(argv[8], &j.batch) || j.threads < 1 || j.threads > 1024) {
         fprintf(stderr, "usage: bench_generate MODEL ADAPTER|- PROMPTS.jsonl IDS.jsonl TOKENS "
-                        "THREADS ISA BATCH\n");
+                        "THREADS ISA BATCH [early]\n");
         return 2;
     }
     j.model = argv[1];
@@ -190,6 +233,7 @@ int main(int argc, char **argv) {
     j.prompts = argv[3];
     j.ids = argv[4];
     j.isa = argv[7];
+    j.ends_early = argc == 10;
     int rc = run(&j, &err);
     if (rc < 0)
         fprintf(stderr, "bench_generate: %s\n", err.text);
@@ -199,6 +243,9 @@ int main(int argc, char **argv) {
         hold_ids_release(&j.prompt[i]);
     hold_free(j.prompt);
     hold_free(j.out);
+    if (j.early != NULL)
+        hold_generated_free(j.early, j.rows.n);
+    hold_free(j.early);
     hold_rows_release(&j.rows);
     hold_model_release(&j.m);
     hold_device_free(j.device);

@@ -11,10 +11,18 @@ import argparse
 import ctypes
 import json
 import os
+import platform
 import time
 
 import llama_cpp as ll
 import numpy
+
+
+def ask_for_tiles():
+    """Linux gives AMX's tile registers to a process that asks; llama.cpp does not."""
+    ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA, SYS_arch_prctl = 0x1023, 18, 158
+    if platform.machine() == "x86_64":
+        ctypes.CDLL(None).syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
 
 
 def common_prefix(prompts):
@@ -112,6 +120,7 @@ def main():
 
     log = ll.llama_log_callback(lambda level, text, user: None)
     ll.llama_log_set(log, ctypes.c_void_p())
+    ask_for_tiles()
     ll.llama_backend_init()
     model_params = ll.llama_model_default_params()
     model_params.use_extra_bufts = not args.plain
