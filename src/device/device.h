@@ -129,7 +129,8 @@ struct hold_kernels {
                             int64_t lddx);
     /* Let products of few rows read W as these levels, which are a fraction of its bytes: the bytes
      * of y stay the same.  *taken is false, and nothing changed, where the device has no use for
-     * them or they are not W to the byte.  They are copied. */
+     * them or they are not W to the byte.  They are copied; what weight_new packed may be given
+     * back. */
     int (*weight_levels)(struct hold_device *d, struct hold_weight *w,
                          const struct hold_levels *levels, bool *taken, struct hold_error *err);
     /* y's products, of which only this is kept.  argmax: as argmax of y, to the byte.  logp: as

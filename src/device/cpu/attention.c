@@ -8,6 +8,7 @@
 #include "device/cpu/isa.h"
 
 #include "device/cpu/attention.h"
+#include "device/cpu/decode.h"
 
 enum { FEW_ROWS = 6, EDGE_ROWS = 24, EDGE_KEYS = 24, MIN_SHARES = 12 };
 
@@ -195,8 +196,13 @@ static void attention_forward(struct hold_device *d, const struct hold_attention
         /* Units are independent, so the order in which threads take them changes nothing. */
 #pragma omp parallel for collapse(2) schedule(dynamic) num_threads(d->threads)
     for (int64_t i = 0; i < n_units; i++)
-        for (int64_t head = 0; head < a->n_kv_heads; head++)
-            forward_unit(&p, units + i, head);
+        for (int64_t head = 0; head < a->n_kv_heads; head++) {
+            const struct hold_query_run *run = p.runs + units[i].run;
+            if (hold_decode_fits(&p, run))
+                hold_decode_query(&p, run, units[i].keys, head);
+            else
+                forward_unit(&p, units + i, head);
+        }
 }
 
 /* Where a part's gradients of keys go: the rows of dk and dv, or private rows. */

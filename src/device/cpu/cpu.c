@@ -300,6 +300,9 @@ static int cpu_weight_levels(struct hold_device *d, struct hold_weight *w,
     }
     w->levels = packed;
     w->form = form;
+    /* Many rows come rarely now (a prompt): their product arranges the rows as it goes. */
+    cpu_release(d, w->packed);
+    w->packed = (struct hold_ptr){0};
     return HOLD_OK;
 }
 
@@ -323,6 +326,11 @@ static void columns(struct hold_device *d, const struct hold_weight *w, int64_t 
         levels->product(d, &w->form, packed, m, n, w->in, x, ldx, beta, y, ldy);
         return;
     }
+    if (hold_ptr_null(w->packed)) {
+        products->gemm(d, false, true, m, n, w->in, 1, x, ldx, w->w + first * w->in, w->in, beta, y,
+                       ldy);
+        return;
+    }
     const float *packed =
         hold_f32(w->packed) + products->packed_bytes(first, w->in) / (int64_t)sizeof(float);
     products->packed_product(d, packed, m, n, w->in, x, ldx, beta, y, ldy);
@@ -343,7 +351,11 @@ bool hold_cpu_columns_alone(const struct hold_weight *w) {
 
 void hold_cpu_columns(struct hold_device *d, const struct hold_weight *w, int64_t first, int64_t n,
                       int64_t m, const float *x, int64_t ldx, float *y, int64_t ldy) {
-    columns(d, w, first, n, m, x, ldx, 0, y, ldy);
+    /* Where only levels are left, a few rows at a time: gemm's scratch is not for threads that are
+     * in different calls. */
+    int64_t step = hold_ptr_null(w->packed) ? HOLD_CPU_FEW : m;
+    for (int64_t i = 0; i < m; i += step)
+        columns(d, w, first, n, m - i < step ? m - i : step, x + i * ldx, ldx, 0, y + i * ldy, ldy);
 }
 
 static void cpu_weight_argmax(struct hold_device *d, const struct hold_weight *w, int64_t m,
