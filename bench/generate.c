@@ -4,9 +4,9 @@
  *
  * Answers every prompt greedily with at most TOKENS new tokens and prints one JSON object: seconds
  * of loading and of generating, tokens, and the seconds in each group of kernels.  IDS.jsonl gets a
- * line {"ids"} a prompt, so that peers start from the very same tokens.  With `early` the prompts are
- * answered again, each answer ended where its verdict is decided, and verdicts that this changes are
- * listed.
+ * line {"ids"} a prompt, so that peers start from the very same tokens.  With `early` the prompts
+ * are answered again, each answer ended where its verdict is decided, and verdicts that this
+ * changes are listed.
  */
 #include <errno.h>
 #include <inttypes.h>

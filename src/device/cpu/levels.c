@@ -213,26 +213,31 @@ stripe(int rows, int tiles, enum kind kind, const struct hold_cpu_form *f, const
         for (; t < tiles; t++)                                                                  \
             stripe(rows, 1, kind, f, packed + t * tile, in, x, ldx, add, y + t * VEC, ldy);     \
     }
+/* The declaration at the end takes the semicolon. */
 #define KINDS(rows)            \
     STRIPES(NIBBLES, rows)     \
     STRIPES(NIBBLES_MIN, rows) \
     STRIPES(BYTES, rows)       \
-    STRIPES(BYTES_MIN, rows)
-KINDS(1)
-KINDS(2)
-KINDS(3) KINDS(4) KINDS(5) KINDS(6) KINDS(7) KINDS(8)
+    STRIPES(BYTES_MIN, rows)   \
+    struct hold_cpu_form
+KINDS(1);
+KINDS(2);
+KINDS(3);
+KINDS(4);
+KINDS(5);
+KINDS(6);
+KINDS(7);
+KINDS(8);
 
 #define OF_KIND(rows)                                                             \
     {                                                                             \
         stripes_NIBBLES_##rows, stripes_NIBBLES_MIN_##rows, stripes_BYTES_##rows, \
             stripes_BYTES_MIN_##rows                                              \
     }
-    static void (*const PRODUCTS[HOLD_CPU_FEW][4])(const struct hold_cpu_form *f,
-                                                   const char *packed, int64_t tiles, int64_t in,
-                                                   const float *x, int64_t ldx, bool add, float *y,
-                                                   int64_t ldy) = {
-        OF_KIND(1), OF_KIND(2), OF_KIND(3), OF_KIND(4),
-        OF_KIND(5), OF_KIND(6), OF_KIND(7), OF_KIND(8),
+static void (*const PRODUCTS[HOLD_CPU_FEW][4])(const struct hold_cpu_form *f, const char *packed,
+                                               int64_t tiles, int64_t in, const float *x,
+                                               int64_t ldx, bool add, float *y, int64_t ldy) = {
+    OF_KIND(1), OF_KIND(2), OF_KIND(3), OF_KIND(4), OF_KIND(5), OF_KIND(6), OF_KIND(7), OF_KIND(8),
 };
 
 static void levels_product(struct hold_device *d, const struct hold_cpu_form *f, const char *packed,
