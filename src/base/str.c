@@ -258,7 +258,12 @@ bool hold_parse_int(const char *text, int64_t *out) {
 /* ---- small helpers ---- */
 
 bool hold_starts(const char *text, const char *prefix) {
-    return strncmp(text, prefix, strlen(prefix)) == 0;
+    /* strncmp may look at the whole text where sanitizers check strings strictly. */
+    while (*prefix != '\0' && *text == *prefix) {
+        text++;
+        prefix++;
+    }
+    return *prefix == '\0';
 }
 
 bool hold_ends(const char *text, const char *suffix) {

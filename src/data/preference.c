@@ -45,7 +45,9 @@ static const char *const SPEAKERS[] = {"Human:", "Assistant:"};
 static const char *const SPEAKER_ROLES[] = {"user", "assistant"};
 
 static const char *past_space(const char *p) {
-    return p + strspn(p, " \t\r\n");
+    while (*p != '\0' && strchr(" \t\r\n", *p))
+        p++;
+    return p;
 }
 
 static bool is_transcript(const json_t *value) {
@@ -54,8 +56,8 @@ static bool is_transcript(const json_t *value) {
 
 /* Where the empty line before the next turn begins; NULL: the text ends first. */
 static const char *next_turn(const char *p) {
-    for (; (p = strchr(p, '\n')) != NULL; p++)
-        if (p[1] == '\n' && (hold_starts(p + 2, SPEAKERS[0]) || hold_starts(p + 2, SPEAKERS[1])))
+    for (; *p != '\0'; p++)
+        if (p[0] == '\n' && p[1] == '\n' && (hold_starts(p + 2, SPEAKERS[0]) || hold_starts(p + 2, SPEAKERS[1])))
             return p;
     return NULL;
 }

@@ -96,7 +96,7 @@ static void logp_body(struct hold_device *d) {
             sum += exp((double)z[j] - most);
         for (int e = first[i]; e < first[i + 1]; e++) {
             double expected = (double)z[target[e]] - most - log(sum);
-            if (fabs(found[e] - expected) > 1e-6)
+            if (fabs(found[e] - expected) > 1e-6 * fmax(1, fabs(expected)))
                 fail_msg("row %d: found %.9g, expected %.9g", i, found[e], expected);
         }
     }
