@@ -57,7 +57,8 @@ static bool is_transcript(const json_t *value) {
 /* Where the empty line before the next turn begins; NULL: the text ends first. */
 static const char *next_turn(const char *p) {
     for (; *p != '\0'; p++)
-        if (p[0] == '\n' && p[1] == '\n' && (hold_starts(p + 2, SPEAKERS[0]) || hold_starts(p + 2, SPEAKERS[1])))
+        if (p[0] == '\n' && p[1] == '\n' &&
+            (hold_starts(p + 2, SPEAKERS[0]) || hold_starts(p + 2, SPEAKERS[1])))
             return p;
     return NULL;
 }
