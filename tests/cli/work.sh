@@ -57,7 +57,8 @@ printf '"""one\ntwo' | holdfast chat --max-tokens 2 >"$scratch/out" 2>"$scratch/
 [ -s "$scratch/out" ] || fail "open quotes at the end have no answer"
 # a person at a terminal: Ctrl-C at the prompt tells how to end, Ctrl-D ends. Each key waits for what
 # the one before it brought, and the input stays open until the end is seen: `script` may lose what
-# its child prints after its own input has ended.
+# its child prints after its own input has ended. Ctrl-C also reaches the shell that `script` starts:
+# without a trap dash ends at it, where bash waits for chat.
 shows() { # TEXT TIMES: until the terminal shows it as often, for half a minute at most
     for _ in $(seq 300); do
         [ "$(grep -aoF -- "$1" "$scratch/out" | wc -l)" -ge "$2" ] && return 0
@@ -75,7 +76,7 @@ if command -v script >/dev/null; then
         shows '> ' 2
         printf '\004'
         shows 'ended with' 1
-    ) | script -qec 'holdfast chat --max-tokens 4; echo ended with $?' /dev/null >>"$scratch/out"
+    ) | SHELL=/bin/sh script -qec 'trap : INT; holdfast chat --max-tokens 4; echo ended with $?' /dev/null >>"$scratch/out"
     [ "$(grep -cF '/quit or Ctrl-D ends' "$scratch/out")" -eq 2 ] || fail "chat: $(cat "$scratch/out")"
     prints "ended with 0"
 fi
