@@ -1,6 +1,7 @@
 /* magic.c: names the file kinds that are never read, so that the message can say what to do. */
 #include "formats/magic.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 struct magic {
@@ -38,7 +39,15 @@ static const char *binary_kind(const unsigned char *b, size_t n) {
     return NULL;
 }
 
+/* A safetensors file begins with the length of its header, any number, and the header's brace. */
+static bool is_safetensors(const unsigned char *b, size_t n) {
+    return n >= 9 && memcmp(b + 4, "\0\0\0\0{", 5) == 0;
+}
+
 int hold_magic_refuse(const void *bytes, size_t n, const char *path, struct hold_error *err) {
+    if (is_safetensors(bytes, n)) {
+        return HOLD_OK;
+    }
     const char *kind = binary_kind(bytes, n);
     for (size_t i = 0; !kind && i < sizeof MAGICS / sizeof *MAGICS; i++) {
         const struct magic *m = &MAGICS[i];

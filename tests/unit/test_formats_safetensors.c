@@ -304,6 +304,25 @@ static void put_index(const char *map, const char *total) {
     put("model.safetensors.index.json", &s);
 }
 
+/* The length of a header may begin with the bytes that pickles or gzip files begin with. */
+static void test_not_other_kinds(void **state) {
+    (void)state;
+    static const size_t LENGTHS[] = {0x280, 0x380, 0x480, 0x580, 0x8b1f, 0x120508};
+    for (size_t i = 0; i < sizeof LENGTHS / sizeof *LENGTHS; i++) {
+        struct hold_error err = {0};
+        struct hold_str s = HOLD_STR_INIT;
+        const char header[] = "{\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
+        add_u64(&s, LENGTHS[i]);
+        hold_str_add(&s, header);
+        for (size_t n = sizeof header - 1; n < LENGTHS[i]; n++) {
+            hold_str_add_bytes(&s, " ", 1);
+        }
+        add_zeros(&s, 4);
+        put("x.safetensors", &s);
+        assert_ok(try_open("x.safetensors", &err), &err);
+    }
+}
+
 static void test_shards(void **state) {
     (void)state;
     struct hold_error err = {0};
@@ -472,6 +491,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_header_bombs, enter, leave),
         cmocka_unit_test_setup_teardown(test_truncated, enter, leave),
         cmocka_unit_test_setup_teardown(test_other_kinds, enter, leave),
+        cmocka_unit_test_setup_teardown(test_not_other_kinds, enter, leave),
         cmocka_unit_test_setup_teardown(test_shards, enter, leave),
         cmocka_unit_test_setup_teardown(test_bad_indexes, enter, leave),
         cmocka_unit_test_setup_teardown(test_tensor_in_two_shards, enter, leave),
