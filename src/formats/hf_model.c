@@ -67,7 +67,8 @@ static int check_rest(struct hold_model_files *f, const struct hold_stored *list
         if (used[i] || hold_ends(list[i].name, ".rotary_emb.inv_freq")) {
             continue;
         }
-        if (f->gguf && f->shape.family == HOLD_LLAMA && f->shape.rope.kind == HOLD_ROPE_PLAIN &&
+        if (f->gguf && strcmp(hold_shape_traits(&f->shape)->gguf, "llama") == 0 &&
+            f->shape.rope.kind == HOLD_ROPE_PLAIN &&
             strcmp(list[i].name, "rope_freqs.weight") == 0) {
             int rc = take_rope(f, &list[i], err);
             if (rc) {

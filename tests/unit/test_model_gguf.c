@@ -251,6 +251,24 @@ static void test_adapters(void **state) {
     set_release(&set);
 }
 
+/* A Mistral, whose window GGUF tells, with Llama 3's frequencies. */
+static void test_mistral_rope(void **state) {
+    (void)state;
+    struct hold_error err = {0};
+    struct tiny t, u;
+    char path[512];
+    family(path, "mistral", NULL);
+    tiny_open_at(&t, path, NULL, NULL, 1);
+    t.model.shape.rope = (struct hold_rope){HOLD_ROPE_LLAMA3, 8, 1, 4, 256};
+    assert_true(t.model.shape.window > 0);
+    assert_ok(write_file(&t, path, HOLD_ST_F32, "m.gguf", &err), &err);
+    tiny_open_at(&u, "m.gguf", NULL, NULL, 1);
+    assert_int_equal(u.model.shape.rope.kind, HOLD_ROPE_LLAMA3);
+    assert_true(u.model.shape.rope.original == 256 && u.model.shape.rope.factor == 8);
+    tiny_close(&u);
+    tiny_close(&t);
+}
+
 /* --- faults --- */
 
 static void test_refused(void **state) {
@@ -386,6 +404,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_tensors, enter, leave),
         cmocka_unit_test_setup_teardown(test_keys, enter, leave),
         cmocka_unit_test_setup_teardown(test_adapters, enter, leave),
+        cmocka_unit_test_setup_teardown(test_mistral_rope, enter, leave),
         cmocka_unit_test_setup_teardown(test_refused, enter, leave),
         cmocka_unit_test_setup_teardown(test_no_memory, enter, leave),
         cmocka_unit_test_setup_teardown(test_pattern, enter, leave),
