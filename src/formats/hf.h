@@ -78,10 +78,7 @@ struct hold_model_files {
     char *chat_template;         /* NULL: none */
     char *bos_token, *eos_token; /* text or NULL */
     int32_t eos_ids[8];
-    int n_eos_ids; /* ids that end generation (generation_config or metadata) */
-    /* Of a folder: what the tokenizer's files ask to add to a text on its own.  It is told to GGUF
-     * files and not followed here: there only the template says. */
-    bool adds_bos, adds_eos;
+    int n_eos_ids;       /* ids that end generation (generation_config or metadata) */
     char merged_id[65];  /* of what was written from a model with adapters merged, or converted to
                             GGUF: the content_id which that model had; empty: none */
     char content_id[65]; /* SHA-256 over the files' own bytes (weights, tokenizer, template) */

@@ -160,12 +160,16 @@ cleanup:
 
 /* ---- what both kinds of files say about tokens ---- */
 
+/* Tokens that were added beyond the embedding (Gemma 3's placeholder of images, a padding token)
+ * are no fault of the model; a text that has one is refused when it is tokenised. */
 static int check_tokenizer(const struct hold_model_files *f, struct hold_error *err) {
-    if (hold_tokenizer_size(f->tokenizer) > f->shape.vocab) {
+    int32_t n = hold_tokenizer_own_size(f->tokenizer);
+    if (n > f->shape.vocab) {
         return hold_fail(err, HOLD_EFORMAT,
-                         "%s: the tokenizer has %d pieces, but the embedding %lld rows", f->path,
-                         hold_tokenizer_size(f->tokenizer), (long long)f->shape.vocab);
+                         "%s: the tokenizer has %d pieces, but the embedding %lld rows", f->path, n,
+                         (long long)f->shape.vocab);
     }
+    hold_tokenizer_set_rows(f->tokenizer, (int32_t)f->shape.vocab);
     return HOLD_OK;
 }
 
@@ -432,7 +436,7 @@ static int read_special(const struct folder *d, const char *key, char **out, con
 }
 
 /* TemplateProcessing, on its own or in a sequence: does a special token stand first, or last? */
-static void read_processor(struct hold_model_files *f, const json_t *processor) {
+static void read_processor(const json_t *processor, bool *first, bool *last) {
     const json_t *list = json_object_get(processor, "processors");
     const json_t *single = json_object_get(processor, "single");
     const char *type = json_string_value(json_object_get(processor, "type"));
@@ -440,22 +444,33 @@ static void read_processor(struct hold_model_files *f, const json_t *processor) 
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *item = json_array_get(list, i);
         if (!json_object_get(item, "processors")) { /* of sequences in sequences none is known */
-            read_processor(f, item);
+            read_processor(item, first, last);
         }
     }
     if (type && strcmp(type, "TemplateProcessing") == 0 && n > 1) {
-        f->adds_bos = json_object_get(json_array_get(single, 0), "SpecialToken") != NULL;
-        f->adds_eos = json_object_get(json_array_get(single, n - 1), "SpecialToken") != NULL;
+        *first = json_object_get(json_array_get(single, 0), "SpecialToken") != NULL;
+        *last = json_object_get(json_array_get(single, n - 1), "SpecialToken") != NULL;
     }
 }
 
 /* What tokenizer_config.json says wins, as in llama.cpp's converter. */
-static void read_adds(struct hold_model_files *f, const struct folder *d) {
-    const json_t *bos = json_object_get(d->json[TOKENIZER_CONFIG], "add_bos_token");
-    const json_t *eos = json_object_get(d->json[TOKENIZER_CONFIG], "add_eos_token");
-    read_processor(f, json_object_get(d->json[TOKENIZER], "post_processor"));
-    f->adds_bos = json_is_boolean(bos) ? json_is_true(bos) : f->adds_bos;
-    f->adds_eos = json_is_boolean(eos) ? json_is_true(eos) : f->adds_eos;
+static int read_adds(struct hold_model_files *f, const struct folder *d, struct hold_error *err) {
+    const json_t *begin = json_object_get(d->json[TOKENIZER_CONFIG], "add_bos_token");
+    const json_t *end = json_object_get(d->json[TOKENIZER_CONFIG], "add_eos_token");
+    bool adds_bos = false, adds_eos = false;
+    read_processor(json_object_get(d->json[TOKENIZER], "post_processor"), &adds_bos, &adds_eos);
+    adds_bos = json_is_boolean(begin) ? json_is_true(begin) : adds_bos;
+    adds_eos = json_is_boolean(end) ? json_is_true(end) : adds_eos;
+    int32_t bos = adds_bos ? hold_tokenizer_bos(f->tokenizer) : -1;
+    int32_t eos = adds_eos ? hold_tokenizer_eos(f->tokenizer) : -1;
+    if (bos >= f->shape.vocab || eos >= f->shape.vocab) {
+        return hold_fail(err, HOLD_EFORMAT,
+                         "%s: every text is to begin or end with token %d, but the embedding has "
+                         "%lld rows",
+                         f->path, bos > eos ? bos : eos, (long long)f->shape.vocab);
+    }
+    hold_tokenizer_set_adds(f->tokenizer, adds_bos, adds_eos);
+    return HOLD_OK;
 }
 
 /* eos_token_id is a number or a list, in generation_config.json or config.json. */
@@ -527,7 +542,9 @@ static int read_hf_tokens(struct hold_model_files *f, const struct folder *d,
     if (!rc) {
         rc = read_special(d, "eos_token", &f->eos_token, f->path, err);
     }
-    read_adds(f, d);
+    if (!rc) {
+        rc = read_adds(f, d, err);
+    }
     return rc ? rc : read_eos(f, d, err);
 }
 

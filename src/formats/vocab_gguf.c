@@ -340,7 +340,8 @@ static int add_spm(struct hold_gguf_keys *keys, const struct hold_model_files *f
 /* ---- both ---- */
 
 /* Special ids.  GGUF has places for three that end generation: the tokenizer's own and two more. */
-static void add_ids(struct hold_gguf_keys *keys, const struct hold_model_files *from) {
+static void add_ids(struct hold_gguf_keys *keys, const struct hold_model_files *from,
+                    int64_t vocab) {
     static const char *const ENDS[] = {"tokenizer.ggml.eot_token_id",
                                        "tokenizer.ggml.eom_token_id"};
     const struct hold_tokenizer *t = from->tokenizer;
@@ -356,7 +357,7 @@ static void add_ids(struct hold_gguf_keys *keys, const struct hold_model_files *
                {"tokenizer.ggml.unknown_token_id", hold_tokenizer_unknown(t)},
                {"tokenizer.ggml.padding_token_id", hold_tokenizer_padding(t)}};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
-        if (ids[i].id >= 0) {
+        if (ids[i].id >= 0 && ids[i].id < vocab) {
             hold_gguf_add_int(keys, ids[i].key, (uint32_t)ids[i].id);
         }
     }
@@ -366,8 +367,8 @@ static void add_ids(struct hold_gguf_keys *keys, const struct hold_model_files *
             hold_gguf_add_int(keys, ENDS[n++], (uint32_t)from->eos_ids[i]);
         }
     }
-    hold_gguf_add_bool(keys, "tokenizer.ggml.add_bos_token", from->adds_bos);
-    hold_gguf_add_bool(keys, "tokenizer.ggml.add_eos_token", from->adds_eos);
+    hold_gguf_add_bool(keys, "tokenizer.ggml.add_bos_token", hold_tokenizer_adds_bos(t));
+    hold_gguf_add_bool(keys, "tokenizer.ggml.add_eos_token", hold_tokenizer_adds_eos(t));
 }
 
 static void copy_keys(struct hold_gguf_keys *keys, const struct hold_gguf *g) {
@@ -403,7 +404,7 @@ int hold_vocab_to_gguf(struct hold_gguf_keys *keys, const struct hold_model_file
                                     : add_spm(keys, from, &p, vocab, err);
     }
     if (!rc) {
-        add_ids(keys, from);
+        add_ids(keys, from, vocab);
         if (from->chat_template) {
             hold_gguf_add_text(keys, "tokenizer.chat_template", from->chat_template);
         }

@@ -37,6 +37,7 @@ struct hold_tokenizer {
     bool has_normalized; /* some added token is looked for after normalisation */
     bool ignore_merges, fuse_unk, byte_fallback, add_bos, add_eos;
     int32_t bos, eos, unk;
+    int32_t rows;           /* of the embedding; INT32_MAX: not told */
     int32_t named_unk, pad; /* as the file says, whatever they are good for */
     char hash[65];
 };

@@ -48,6 +48,10 @@ static size_t origin(const struct encoder *e, size_t i) {
 
 /* Emit id, which begins at byte i of the section. */
 static int emit(struct encoder *e, int32_t id, size_t i, struct hold_error *err) {
+    if (id >= e->t->rows) {
+        return hold_fail(err, HOLD_EDATA, "token '%.80s' has id %d, but the embedding %d rows",
+                         e->t->text[id], id, e->t->rows);
+    }
     int rc = hold_ids_push(e->ids, id, err);
     if (rc == HOLD_OK && e->starts != NULL) {
         rc = hold_ids_push(e->starts, (int32_t)origin(e, i), err);
@@ -307,6 +311,18 @@ int32_t hold_tokenizer_size(const struct hold_tokenizer *t) {
     return t->n;
 }
 
+int32_t hold_tokenizer_own_size(const struct hold_tokenizer *t) {
+    int32_t n = t->n;
+    while (n > 0 && (t->text[n - 1] == NULL || hold_added_find(t->added, t->text[n - 1]) != NULL)) {
+        n--;
+    }
+    return n;
+}
+
+void hold_tokenizer_set_rows(struct hold_tokenizer *t, int32_t rows) {
+    t->rows = rows;
+}
+
 int32_t hold_tokenizer_bos(const struct hold_tokenizer *t) {
     return t->bos;
 }
@@ -367,6 +383,11 @@ int hold_tokenizer_follows(const struct hold_tokenizer *t, const json_t *normali
     hold_normalizer_free(n);
     hold_pretok_free(p);
     return rc;
+}
+
+void hold_tokenizer_set_adds(struct hold_tokenizer *t, bool bos, bool eos) {
+    t->add_bos = bos;
+    t->add_eos = eos;
 }
 
 bool hold_tokenizer_adds_bos(const struct hold_tokenizer *t) {

@@ -95,6 +95,10 @@ int hold_tokenizer_decode_part(const struct hold_tokenizer *t, const int32_t *id
                                struct hold_error *err);
 
 int32_t hold_tokenizer_size(const struct hold_tokenizer *t);
+/* The ids up to the last piece that is no added token. */
+int32_t hold_tokenizer_own_size(const struct hold_tokenizer *t);
+/* The embedding's rows: from then on a text that has a token beyond them is refused (EDATA). */
+void hold_tokenizer_set_rows(struct hold_tokenizer *t, int32_t rows);
 int32_t hold_tokenizer_bos(const struct hold_tokenizer *t);
 int32_t hold_tokenizer_eos(const struct hold_tokenizer *t);
 /* The pieces that the file names for what the vocabulary lacks and for padding; -1: none. */
@@ -103,6 +107,8 @@ int32_t hold_tokenizer_padding(const struct hold_tokenizer *t);
 /* Does the vocabulary ask for BOS before, EOS after a text on its own? */
 bool hold_tokenizer_adds_bos(const struct hold_tokenizer *t);
 bool hold_tokenizer_adds_eos(const struct hold_tokenizer *t);
+/* Say it of a vocabulary from tokenizer.json, whose model and pieces do not. */
+void hold_tokenizer_set_adds(struct hold_tokenizer *t, bool bos, bool eos);
 /* A piece that no plain text becomes; so not the one for what the vocabulary lacks. */
 bool hold_tokenizer_is_control(const struct hold_tokenizer *t, int32_t id);
 enum hold_vocab_kind hold_tokenizer_kind(const struct hold_tokenizer *t);

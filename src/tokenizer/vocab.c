@@ -386,6 +386,7 @@ int hold_tokenizer_build(struct hold_tokenizer **out, const struct hold_vocab *v
     t->bos = v->bos;
     t->eos = v->eos;
     t->unk = -1;
+    t->rows = INT32_MAX;
     t->named_unk = v->unk;
     t->pad = v->pad;
     t->ignore_merges = v->ignore_merges;

@@ -236,6 +236,46 @@ static void test_config_refused(void **state) {
     refuse("m", HOLD_EFORMAT, "m/config.json: not an object");
 }
 
+/* A token that was added beyond the embedding does no harm until a text has it, as Gemma 3's
+ * placeholder of images. */
+static void test_added_beyond(void **state) {
+    (void)state;
+    struct hold_error err = {0};
+    struct hold_model_files f;
+    struct hold_ids ids = {0};
+    struct hold_str text = HOLD_STR_INIT;
+    json_error_t at;
+    copy_tiny();
+    assert_ok(hold_file_read("m/tokenizer.json", 0, &text, &err), &err);
+    json_t *tokenizer = json_loads(text.data, 0, &at);
+    json_t *added = json_object_get(tokenizer, "added_tokens");
+    json_array_append_new(added, json_pack("{s:i,s:s,s:b,s:b,s:b,s:b,s:b}", "id", 288, "content",
+                                           "<image>", "single_word", 0, "lstrip", 0, "rstrip", 0,
+                                           "normalized", 0, "special", 1));
+    assert_ok(hold_json_save("m/tokenizer.json", tokenizer, &err), &err);
+    assert_ok(hold_model_files_open(&f, "m", &err), &err);
+    assert_int_equal(hold_tokenizer_size(f.tokenizer), 289);
+    assert_int_equal(hold_tokenizer_own_size(f.tokenizer), 288);
+    assert_ok(hold_tokenizer_encode(f.tokenizer, "an <image>", 10, false, &ids, &err), &err);
+    assert_refused(hold_tokenizer_encode(f.tokenizer, "an <image>", 10, true, &ids, &err),
+                   HOLD_EDATA, &err, "token '<image>' has id 288, but the embedding 288 rows");
+    hold_model_files_release(&f);
+    /* Every text is to begin with it. */
+    set_key("m/tokenizer_config.json", "bos_token", "\"<image>\"");
+    set_key("m/tokenizer_config.json", "add_bos_token", "true");
+    refuse("m", HOLD_EFORMAT, "begin or end with token 288, but the embedding has 288 rows");
+    copy_tiny();
+    /* A piece of the vocabulary itself. */
+    json_object_set_new(json_object_get(json_object_get(tokenizer, "model"), "vocab"), "zq",
+                        json_integer(288));
+    json_array_remove(added, json_array_size(added) - 1);
+    assert_ok(hold_json_save("m/tokenizer.json", tokenizer, &err), &err);
+    refuse("m", HOLD_EFORMAT, "the tokenizer has 289 pieces, but the embedding 288 rows");
+    json_decref(tokenizer);
+    hold_ids_release(&ids);
+    hold_str_release(&text);
+}
+
 static void test_config_defaults(void **state) {
     (void)state;
     struct hold_error err = {0};
@@ -448,7 +488,8 @@ static void test_adds(void **state) {
             assert_int_equal(unlink("m/tokenizer_config.json"), 0);
         }
         assert_ok(hold_model_files_open(&f, "m", &err), &err);
-        assert_true(f.adds_bos == CASES[i].bos && f.adds_eos == CASES[i].eos);
+        assert_true(hold_tokenizer_adds_bos(f.tokenizer) == CASES[i].bos &&
+                    hold_tokenizer_adds_eos(f.tokenizer) == CASES[i].eos);
         hold_model_files_release(&f);
     }
 }
@@ -738,6 +779,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_unpermute, enter, leave),
         cmocka_unit_test_setup_teardown(test_config_refused, enter, leave),
         cmocka_unit_test_setup_teardown(test_config_defaults, enter, leave),
+        cmocka_unit_test_setup_teardown(test_added_beyond, enter, leave),
         cmocka_unit_test_setup_teardown(test_tensors, enter, leave),
         cmocka_unit_test_setup_teardown(test_template_places, enter, leave),
         cmocka_unit_test_setup_teardown(test_adds, enter, leave),
