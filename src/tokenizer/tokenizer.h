@@ -34,7 +34,7 @@ struct hold_vocab {
     const int32_t *lengths;            /* bytes of each piece, or NULL: NUL-terminated */
     const enum hold_piece_type *types; /* n_pieces, or NULL: all normal */
     const float *scores;               /* SPM, UNIGRAM (GGUF); else NULL */
-    const double *weights;             /* UNIGRAM (tokenizer.json): scores as it has them; NULL */
+    const double *weights;             /* UNIGRAM (tokenizer.json): its scores, NAN: none; NULL */
     int32_t n_merges;
     const char *const *merges;     /* "left right"; BPE, and SPM without scores */
     const char *pre;               /* pre-tokenizer by GGUF name ("smollm", "gpt-2", "llama-bpe",

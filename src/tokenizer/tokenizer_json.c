@@ -1,4 +1,5 @@
 /* tokenizer_json.c: Hugging Face tokenizer.json (BPE and Unigram) to a vocabulary. */
+#include <math.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -98,12 +99,13 @@ static int read_unigram(struct reader *r, const json_t *list, struct hold_error 
     return rc;
 }
 
-/* Scores by id, once all ids are known; added tokens beyond the list have none. */
+/* Scores by id, once all ids are known; added tokens beyond the list have none (NAN). */
 static int read_weights(struct reader *r, const json_t *list, struct hold_error *err) {
     int rc = hold_new((void **)&r->weights, (size_t)r->vocab.n_pieces, sizeof *r->weights, "scores",
                       err);
-    for (size_t i = 0; rc == HOLD_OK && i < json_array_size(list); i++) {
-        r->weights[i] = json_number_value(json_array_get(json_array_get(list, i), 1));
+    for (size_t i = 0; rc == HOLD_OK && i < (size_t)r->vocab.n_pieces; i++) {
+        const json_t *score = json_array_get(json_array_get(list, i), 1);
+        r->weights[i] = score != NULL ? json_number_value(score) : (double)NAN;
     }
     r->vocab.weights = r->weights;
     return rc;

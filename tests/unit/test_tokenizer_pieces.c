@@ -404,6 +404,42 @@ static void hostile_files(void **state) {
     }
 }
 
+/* A token that is looked for after normalisation is what it normalises to, and no piece of the
+ * unigram model besides (`tokenizers` 0.23). */
+static void unigram_knows_no_added_tokens(void **state) {
+    (void)state;
+    struct hold_error err = {0};
+    struct hold_tokenizer *t = NULL;
+    json_t *json = NULL;
+    assert_int_equal(hold_json_load(&json, DIR "vocab_unigram.json", &err), HOLD_OK);
+    json_object_set_new(json, "normalizer",
+                        json_pack("{s:s,s:s}", "type", "Prepend", "prepend", "x"));
+    size_t n = json_array_size(json_object_get(json_object_get(json, "model"), "vocab"));
+    json_array_append_new(json_object_get(json, "added_tokens"),
+                          json_pack("{s:i,s:s,s:b,s:b,s:b,s:b,s:b}", "id", (int)n + 50, "content",
+                                    "zz<y>", "single_word", 0, "lstrip", 0, "rstrip", 0,
+                                    "normalized", 1, "special", 0));
+    assert_int_equal(hold_tokenizer_from_json(&t, json, NULL, "tokenizer.json", &err), HOLD_OK);
+    static const struct {
+        const char *text;
+        size_t times;
+    } CASES[] = {{"zz<y>", 1}, {"a zz<y>", 0}, {"a xzz<y>zz<y>", 1}};
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        struct hold_ids ids = {0};
+        size_t seen = 0;
+        assert_int_equal(
+            hold_tokenizer_encode(t, CASES[i].text, strlen(CASES[i].text), true, &ids, &err),
+            HOLD_OK);
+        for (size_t k = 0; k < ids.len; k++) {
+            seen += ids.data[k] == (int32_t)n + 50;
+        }
+        assert_int_equal(seen, CASES[i].times);
+        hold_ids_release(&ids);
+    }
+    hold_tokenizer_free(t);
+    json_decref(json);
+}
+
 static void memory_runs_out(void **state) {
     (void)state;
     static const char TEXT[] = "the e\xCC\x81\xFF <|im_end|> quick";
@@ -441,6 +477,7 @@ int main(void) {
         cmocka_unit_test(symbols_and_control),
         cmocka_unit_test(decodes),
         cmocka_unit_test(unigram_takes_the_best_row),
+        cmocka_unit_test(unigram_knows_no_added_tokens),
         cmocka_unit_test(written_as_json),
         cmocka_unit_test(control_tokens_by_origin),
         cmocka_unit_test(long_text_is_fast),
