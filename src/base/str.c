@@ -314,16 +314,13 @@ const char *hold_nearest(const char *word, const char *const *names, size_t n) {
     return best;
 }
 
-/* Length of the valid UTF-8 character at p (n bytes are there), or 0. Table 3-7 of Unicode 15. */
-static size_t utf8_char(const unsigned char *p, size_t n) {
-    unsigned char c = p[0];
-    if (c < 0x80)
-        return 1;
+/* Table 3-7 of Unicode 15. */
+size_t hold_utf8_part(const void *bytes, size_t n, bool *whole) {
+    const unsigned char *p = bytes, c = p[0];
+    *whole = c < 0x80;
     if (c < 0xC2 || c > 0xF4)
-        return 0;
-    size_t len = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-    if (n < len)
-        return 0;
+        return 1;
+    size_t len = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4, i = 1;
     unsigned char low = 0x80, high = 0xBF;
     if (c == 0xE0)
         low = 0xA0; /* shorter forms exist below */
@@ -333,12 +330,20 @@ static size_t utf8_char(const unsigned char *p, size_t n) {
         low = 0x90;
     else if (c == 0xF4)
         high = 0x8F; /* 10FFFF is the last */
-    if (p[1] < low || p[1] > high)
-        return 0;
-    for (size_t i = 2; i < len; i++)
-        if (p[i] < 0x80 || p[i] > 0xBF)
-            return 0;
-    return len;
+    while (i < len && i < n && p[i] >= low && p[i] <= high) {
+        low = 0x80;
+        high = 0xBF;
+        i++;
+    }
+    *whole = i == len;
+    return i;
+}
+
+/* Length of the valid UTF-8 character at p (n bytes are there), or 0. */
+static size_t utf8_char(const unsigned char *p, size_t n) {
+    bool whole = false;
+    size_t len = hold_utf8_part(p, n, &whole);
+    return whole ? len : 0;
 }
 
 long hold_utf8_check(const void *bytes, size_t n) {

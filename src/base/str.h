@@ -47,6 +47,9 @@ const char *hold_nearest(const char *word, const char *const *names, size_t n);
 /* First invalid UTF-8 byte's offset, or -1 when all n bytes are valid (rejects surrogates,
  * overlong forms and code points above 10FFFF). */
 long hold_utf8_check(const void *bytes, size_t n);
+/* How many of n >= 1 bytes are one character (whole), or else the longest beginning of one, at
+ * least 1: what Unicode, Python and Rust replace by a single U+FFFD. */
+size_t hold_utf8_part(const void *bytes, size_t n, bool *whole);
 
 /* Text and numbers, whatever the locale of the process. */
 /* As vsnprintf. */

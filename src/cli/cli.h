@@ -177,7 +177,8 @@ int hold_cli_check_output(const char *path, struct hold_error *err);
 int hold_cli_write(const char *path, const struct hold_str *text, struct hold_error *err);
 /* One line of JSON on standard output; steals `value` (NULL: no memory). */
 int hold_cli_print_json(json_t *value, struct hold_error *err);
-/* Bytes as a JSON string in which invalid UTF-8 reads U+FFFD.  New reference. */
+/* Bytes as a JSON string in which invalid UTF-8 reads U+FFFD, one for each
+ * part of hold_utf8_part.  New reference. */
 json_t *hold_cli_json_text(const char *bytes, size_t n);
 /* An output folder that must be new or empty (it is not made). */
 int hold_cli_check_new_dir(const char *dir, struct hold_error *err);

@@ -82,17 +82,18 @@ int hold_cli_print_json(json_t *value, struct hold_error *err) {
 }
 
 json_t *hold_cli_json_text(const char *bytes, size_t n) {
-    struct hold_str clean = HOLD_STR_INIT;
-    long bad;
     if (hold_utf8_check(bytes, n) < 0)
         return json_stringn(bytes, n);
-    while (n > 0 && (bad = hold_utf8_check(bytes, n)) >= 0) {
-        hold_str_add_bytes(&clean, bytes, (size_t)bad);
-        hold_str_add(&clean, "\xEF\xBF\xBD");
-        bytes += bad + 1;
-        n -= (size_t)bad + 1;
+    struct hold_str clean = HOLD_STR_INIT;
+    for (size_t i = 0; i < n;) {
+        bool whole = false;
+        size_t len = hold_utf8_part(bytes + i, n - i, &whole);
+        if (whole)
+            hold_str_add_bytes(&clean, bytes + i, len);
+        else
+            hold_str_add(&clean, "\xEF\xBF\xBD");
+        i += len;
     }
-    hold_str_add_bytes(&clean, bytes, n);
     json_t *value = clean.out_of_memory ? NULL : json_stringn(hold_str_text(&clean), clean.len);
     hold_str_release(&clean);
     return value;

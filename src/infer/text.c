@@ -3,43 +3,17 @@
 
 #include "infer/parts.h"
 
-/* A lead byte's number of further bytes and the range of the first of them (Unicode 15, table
- * 3-7); need < 0: no lead byte. */
-struct lead {
-    int need;
-    unsigned char low, high;
-};
-
-static struct lead lead_of(unsigned char b) {
-    if (b < 0x80)
-        return (struct lead){0, 0, 0};
-    if (b < 0xC2 || b > 0xF4)
-        return (struct lead){-1, 0, 0};
-    if (b < 0xE0)
-        return (struct lead){1, 0x80, 0xBF};
-    if (b < 0xF0)
-        return (struct lead){2, b == 0xE0 ? 0xA0 : 0x80, b == 0xED ? 0x9F : 0xBF};
-    return (struct lead){3, b == 0xF0 ? 0x90 : 0x80, b == 0xF4 ? 0x8F : 0xBF};
-}
-
 void hold_text_clean(const char *bytes, size_t n, struct hold_str *out) {
-    static const char REPLACEMENT[] = "\xEF\xBF\xBD";
-    size_t i = 0;
-    while (i < n) {
-        struct lead lead = lead_of((unsigned char)bytes[i]);
-        size_t len = 1;
-        bool valid = lead.need >= 0 && bytes[i] != '\0';
-        for (int k = 0; valid && k < lead.need; k++) {
-            if (i + len == n)
-                return; /* cut: more may follow */
-            unsigned char b = (unsigned char)bytes[i + len];
-            valid = k == 0 ? b >= lead.low && b <= lead.high : (b & 0xC0) == 0x80;
-            len += valid;
-        }
-        if (valid)
+    for (size_t i = 0; i < n;) {
+        unsigned char first = (unsigned char)bytes[i];
+        bool whole = false;
+        size_t len = hold_utf8_part(bytes + i, n - i, &whole);
+        if (!whole && i + len == n && first >= 0xC2 && first <= 0xF4)
+            return; /* cut: more may follow */
+        if (whole && first != '\0')
             hold_str_add_bytes(out, bytes + i, len);
         else
-            hold_str_add(out, REPLACEMENT); /* one for the longest beginning of a character */
+            hold_str_add(out, "\xEF\xBF\xBD");
         i += len;
     }
 }

@@ -274,6 +274,35 @@ static void utf8_is_checked_by_the_book(void **state) {
 }
 
 /* Every code point, against the definition. */
+/* As Python's bytes.decode(errors="replace"): one for the longest beginning of a character. */
+static void utf8_parts_are_maximal(void **state) {
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t len;
+        bool whole;
+    } CASES[] = {
+        {"a", 1, true},
+        {"\xC3\xA9x", 2, true},
+        {"\xE3\x80x", 2, false},
+        {"\xE3\x80\x81", 3, true},
+        {"\xF0\x9F\x98", 3, false},
+        {"\xF0\x9F\x98\xF0", 3, false},
+        {"\xF0\x80\x80", 1, false}, /* F0 90 is the least */
+        {"\xED\xA0\x80", 1, false}, /* a surrogate */
+        {"\x80\x80", 1, false},
+        {"\xC0\x80", 1, false},
+        {"\xF5\x80", 1, false},
+        {"\xE3", 1, false},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        bool whole = !CASES[i].whole;
+        assert_int_equal(hold_utf8_part(CASES[i].bytes, strlen(CASES[i].bytes), &whole),
+                         CASES[i].len);
+        assert_int_equal(whole, CASES[i].whole);
+    }
+}
+
 static void utf8_agrees_with_all_code_points(void **state) {
     (void)state;
     for (uint32_t c = 0x80; c < 0x120000; c++) {
@@ -313,6 +342,7 @@ int main(void) {
         cmocka_unit_test(prefixes_and_suffixes),
         cmocka_unit_test(nearest_finds_typing_errors),
         cmocka_unit_test(utf8_is_checked_by_the_book),
+        cmocka_unit_test(utf8_parts_are_maximal),
         cmocka_unit_test(utf8_agrees_with_all_code_points),
         cmocka_unit_test(visible_fits_any_capacity),
     };
