@@ -47,6 +47,7 @@ struct hold_model {
     /* Trainables: masters in one flat vector; 0 and null when nothing is trained. */
     struct hold_ptr flat;
     int64_t n_flat;
+    int64_t n_decayed; /* its first numbers, those of matrices; gains and biases follow */
     bool lora, full;
     bool lean; /* frozen matrices are prepared only */
     struct hold_lora_config lora_config;

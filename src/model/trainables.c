@@ -102,7 +102,7 @@ static int new_flat(struct hold_model *m, int64_t n, struct hold_error *err) {
     int rc = m->device->k->alloc(m->device, n * 4, &m->flat, err);
     if (rc < 0)
         return rc;
-    m->n_flat = n;
+    m->n_flat = m->n_decayed = n;
     m->device->k->zero(m->device, m->flat, n * 4);
     return HOLD_OK;
 }
@@ -300,7 +300,7 @@ void hold_model_drop_lora(struct hold_model *m) {
             m->layers[l].linear[kind].n_lora = 0;
     m->device->k->release(m->device, m->flat);
     m->flat = (struct hold_ptr){0};
-    m->n_flat = 0;
+    m->n_flat = m->n_decayed = 0;
     m->lora = false;
 }
 
@@ -417,47 +417,52 @@ static void take_in(struct mover *mv, struct hold_param *p) {
     mv->at += n;
 }
 
-static void take_all(struct mover *mv) {
+static void take_matrices(struct mover *mv) {
     struct hold_model *m = mv->m;
-    if (mv->move && m->shape.tied && m->head.weight != NULL) {
-        m->device->k->weight_free(m->device, m->head.weight);
-        m->head.weight = NULL;
-    }
     take_in(mv, &m->embed);
+    for (int64_t l = 0; l < m->shape.n_layers; l++)
+        for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++)
+            take_in(mv, &m->layers[l].linear[kind].w);
+    if (!m->shape.tied)
+        take_in(mv, &m->head);
+}
+
+static void take_vectors(struct mover *mv) {
+    struct hold_model *m = mv->m;
     for (int64_t l = 0; l < m->shape.n_layers; l++) {
-        take_in(mv, &m->layers[l].norm_attention);
-        take_in(mv, &m->layers[l].linear[HOLD_QKV].w);
-        take_in(mv, &m->layers[l].linear[HOLD_O].w);
-        take_in(mv, &m->layers[l].norm_mlp);
-        take_in(mv, &m->layers[l].linear[HOLD_GATE_UP].w);
-        take_in(mv, &m->layers[l].linear[HOLD_DOWN].w);
         struct hold_layer_norm norms[HOLD_LAYER_NORMS];
         int n = hold_model_norms(&m->shape, &m->layers[l], norms);
-        for (int i = 2; i < n; i++) /* the first two are in */
+        for (int i = 0; i < n; i++)
             take_in(mv, norms[i].param);
         for (int kind = 0; kind < HOLD_LINEAR_KINDS; kind++)
             if (m->layers[l].linear[kind].bias.value.rows > 0)
                 take_in(mv, &m->layers[l].linear[kind].bias);
     }
     take_in(mv, &m->norm);
-    if (!m->shape.tied)
-        take_in(mv, &m->head);
-    else if (mv->move) /* its prepared weight was freed above */
-        m->head = m->embed;
 }
 
 int hold_model_make_full(struct hold_model *m, struct hold_error *err) {
     if (m->lora || m->full)
         return hold_fail(err, HOLD_EINTERNAL, "the model already has trainable parts");
     struct mover mv = {.m = m};
-    take_all(&mv);
+    take_matrices(&mv);
+    const int64_t n_decayed = mv.at;
+    take_vectors(&mv);
     int rc = hold_model_has_numbers(m, err);
     if (rc == HOLD_OK)
         rc = new_flat(m, mv.at, err);
     if (rc < 0)
         return rc;
+    if (m->shape.tied && m->head.weight != NULL) {
+        m->device->k->weight_free(m->device, m->head.weight);
+        m->head.weight = NULL;
+    }
     mv = (struct mover){.m = m, .move = true};
-    take_all(&mv);
+    take_matrices(&mv);
+    take_vectors(&mv);
+    if (m->shape.tied)
+        m->head = m->embed;
+    m->n_decayed = n_decayed;
     m->full = true;
     return HOLD_OK;
 }

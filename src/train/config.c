@@ -19,7 +19,7 @@ const struct hold_option hold_train_options[] = {
     HOLD_INT(T, per_device_train_batch_size, 8, 1, 4096, "rows of a batch"),
     HOLD_INT(T, gradient_accumulation_steps, 1, 1, 4096, "batches of a step"),
     HOLD_TEXT(T, optim, "adamw", "adamw|sgd", "optimizer"),
-    HOLD_REAL(T, weight_decay, 0, 0, 100, "decoupled weight decay (sgd: L2)"),
+    HOLD_REAL(T, weight_decay, 0, 0, 100, "decoupled weight decay (sgd: L2) of matrices"),
     HOLD_REAL(T, adam_beta1, 0.9, 0, 0.999999, "first moment's memory"),
     HOLD_REAL(T, adam_beta2, 0.999, 0, 0.999999, "second moment's memory"),
     HOLD_REAL(T, adam_epsilon, 1e-8, 1e-30, 1, "added to the root of the second moment"),

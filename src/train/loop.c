@@ -62,10 +62,27 @@ static int diverged(struct hold_run *run, const char *what, double value, struct
                      (long long)run->step, what, isnan(value) ? fabs(value) : value, rows);
 }
 
+/* One optimizer step of the trained numbers [from, to). */
+static void update(struct hold_run *run, double rate, int64_t from, int64_t to, double decay) {
+    const struct hold_train_config *c = &run->config;
+    struct hold_device *d = run->model->device;
+    int64_t n = to - from;
+    struct hold_ptr none = {0}, w = hold_at_f32(run->model->flat, from);
+    struct hold_ptr g = hold_at_f32(run->buffers[HOLD_GRAD].data, from);
+    if (strcmp(c->optim, "sgd") == 0) {
+        d->k->sgd(d, n, w, g, c->momentum > 0 ? hold_at_f32(run->m, from) : none, rate, c->momentum,
+                  decay);
+    } else {
+        double t = (double)(run->step + 1);
+        d->k->adamw(d, n, w, g, hold_at_f32(run->m, from), hold_at_f32(run->v, from), rate,
+                    c->adam_beta1, c->adam_beta2, c->adam_epsilon, decay,
+                    1.0 - pow(c->adam_beta1, t), 1.0 - pow(c->adam_beta2, t));
+    }
+}
+
 static int apply(struct hold_run *run, double *norm, double *rate, struct hold_error *err) {
     const struct hold_train_config *c = &run->config;
     struct hold_device *d = run->model->device;
-    int64_t n = run->model->n_flat;
     *norm = hold_buffer_norm(run, HOLD_GRAD);
     if (run->have_last && !isfinite(run->last.loss))
         return diverged(run, "loss", run->last.loss, err);
@@ -74,17 +91,10 @@ static int apply(struct hold_run *run, double *norm, double *rate, struct hold_e
     if (c->max_grad_norm > 0 && *norm > c->max_grad_norm)
         hold_buffer_scale(run, HOLD_GRAD, c->max_grad_norm / (*norm + 1e-6));
     *rate = hold_train_rate(c, run->step, run->steps);
-    struct hold_ptr g = run->buffers[HOLD_GRAD].data;
-    if (strcmp(c->optim, "sgd") == 0) {
-        struct hold_ptr none = {0};
-        d->k->sgd(d, n, run->model->flat, g, c->momentum > 0 ? run->m : none, *rate, c->momentum,
-                  c->weight_decay);
-    } else {
-        double t = (double)(run->step + 1);
-        d->k->adamw(d, n, run->model->flat, g, run->m, run->v, *rate, c->adam_beta1, c->adam_beta2,
-                    c->adam_epsilon, c->weight_decay, 1.0 - pow(c->adam_beta1, t),
-                    1.0 - pow(c->adam_beta2, t));
-    }
+    /* Gains and biases do not decay, as in transformers' Trainer. */
+    update(run, *rate, 0, run->model->n_decayed, c->weight_decay);
+    if (run->model->n_decayed < run->model->n_flat)
+        update(run, *rate, run->model->n_decayed, run->model->n_flat, 0);
     int rc = d->k->sync(d, err);
     const struct hold_train_input *in = run->input;
     for (int i = 0; rc == HOLD_OK && i < in->n_methods; i++)

@@ -76,12 +76,15 @@ def gradients(model, rows):
 
 
 def train(run, rows, model):
+    # As transformers' Trainer: gains and biases do not decay.
     params = list(trainables(model).values())
+    groups = [dict(params=[p for p in params if p.dim() > 1], weight_decay=run["weight_decay"]),
+              dict(params=[p for p in params if p.dim() == 1], weight_decay=0.0)]
     if run["optim"] == "adamw":
-        optim = torch.optim.AdamW(params, run["learning_rate"], weight_decay=run["weight_decay"])
+        optim = torch.optim.AdamW([g for g in groups if g["params"]], run["learning_rate"])
     else:
-        optim = torch.optim.SGD(params, run["learning_rate"], momentum=run["momentum"],
-                                weight_decay=run["weight_decay"])
+        optim = torch.optim.SGD([g for g in groups if g["params"]], run["learning_rate"],
+                                momentum=run["momentum"])
     schedule = get_scheduler(
         run["lr_scheduler_type"] if run["lr_scheduler_type"] != "constant" else "constant",
         optim,
