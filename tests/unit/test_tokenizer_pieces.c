@@ -281,17 +281,6 @@ static struct hold_tokenizer *from_text(const char *text) {
     "\"decoder\":{\"type\":\"Metaspace\",\"replacement\":\"" BLANK \
     "\",\"prepend_scheme\":\"never\"}"
 
-/* What text becomes after normalisation is no added token; `tokenizers` gives these ids. */
-static void added_token_is_no_unigram_piece(void **state) {
-    (void)state;
-    struct hold_tokenizer *t = from_text(
-        "{\"added_tokens\":[{\"id\":3,\"content\":\"ab\"}],\"normalizer\":{\"type\":"
-        "\"Lowercase\"}," DECODER ",\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":"
-        "[[\"<unk>\",0],[\"a\",-1],[\"b\",-1]]}}");
-    IDS(t, "AB ab ABab", false, 1, 2, 0, 3, 0, 1, 2, 3);
-    hold_tokenizer_free(t);
-}
-
 /* Steps that feed each other would make gigabytes of one letter. */
 static void normalizer_growth_is_bounded(void **state) {
     (void)state;
@@ -597,7 +586,6 @@ int main(void) {
         cmocka_unit_test(unigram_knows_no_added_tokens),
         cmocka_unit_test(written_as_json),
         cmocka_unit_test(not_written_as_json),
-        cmocka_unit_test(added_token_is_no_unigram_piece),
         cmocka_unit_test(normalizer_growth_is_bounded),
         cmocka_unit_test(colliding_names_are_fast),
         cmocka_unit_test(control_tokens_by_origin),
