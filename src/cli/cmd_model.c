@@ -80,15 +80,15 @@ static json_t *info_json(const struct hold_text_side *t, bool tensors) {
     for (int i = 0; i < f->n_eos_ids; i++)
         bad |= json_array_append_new(ends, json_integer(f->eos_ids[i]));
     json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:o, s:I, s:I, s:o, s:I, s:o, s:i, s:s, s:o, s:o, s:o, s:o, s:o}", "path",
-        f->path, "format", f->gguf != NULL ? "gguf" : "huggingface", "content_id", f->content_id,
-        "merged_id", text_or_null(f->merged_id[0] == '\0' ? NULL : f->merged_id), "parameters",
-        (json_int_t)numbers, "bytes", (json_int_t)bytes, "types", types, "tensors",
+        "{s:s, s:s, s:s, s:o, s:I, s:I, s:o, s:I, s:o, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:O?}",
+        "path", f->path, "format", f->gguf != NULL ? "gguf" : "huggingface", "content_id",
+        f->content_id, "merged_id", text_or_null(f->merged_id[0] == '\0' ? NULL : f->merged_id),
+        "parameters", (json_int_t)numbers, "bytes", (json_int_t)bytes, "types", types, "tensors",
         (json_int_t)f->n_tensors, "shape", shape_json(&f->shape), "tokens",
         (int)hold_tokenizer_size(f->tokenizer), "tokenizer_sha256", tokenizer_hash, "bos_token",
         text_or_null(f->bos_token), "eos_token", text_or_null(f->eos_token), "eos_ids", ends,
         "chat_template", text_or_null(f->chat_template), "chat_template_sha256",
-        text_or_null(f->chat_template == NULL ? NULL : template_hash));
+        text_or_null(f->chat_template == NULL ? NULL : template_hash), "profile", f->profile);
     if (o != NULL && tensors)
         bad |= json_object_set_new(o, "tensor_list", tensors_json(f));
     return hold_json_whole(o, bad);
@@ -281,22 +281,6 @@ static int check_disk(const struct hold_model *m, enum hold_stored_type type, co
                      have);
 }
 
-/* Adapters trained on the model with its adapters merged in memory name that model, whose id the
- * written files do not have. */
-static int write_identity(const struct hold_model *m, const char *dir, struct hold_error *err) {
-    const char *id = m->n_merged > 0 ? m->content_id : m->merged_id;
-    struct hold_str path = HOLD_STR_INIT;
-    if (id[0] == '\0')
-        return HOLD_OK;
-    hold_path_join(&path, dir, HOLD_IDENTITY_FILE);
-    json_t *o = json_pack("{s:s}", "merged_id", id);
-    int rc = o == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for an id")
-                       : hold_json_save(hold_str_text(&path), o, err);
-    json_decref(o);
-    hold_str_release(&path);
-    return rc;
-}
-
 int hold_cli_write_model(const struct hold_model *m, const char *from, enum hold_stored_type type,
                          const char *dir, struct hold_error *err) {
     struct hold_model_files files = {0};
@@ -319,7 +303,7 @@ int hold_cli_write_model(const struct hold_model *m, const char *from, enum hold
         if (rc == HOLD_OK)
             rc = hold_model_write(m, &files, type, part, err);
         if (rc == HOLD_OK)
-            rc = write_identity(m, part, err);
+            rc = hold_identity_write(part, hold_model_known_as(m), m->profile, err);
         if (rc == HOLD_OK && hold_is_dir(target))
             rmdir(target); /* an empty one; anything else makes the renaming fail */
         if (rc == HOLD_OK)

@@ -238,6 +238,8 @@ static int write_result(struct job *j, struct hold_error *err) {
     if (rc < 0)
         return rc;
     rc = hold_model_write(m, &files, HOLD_ST_F32, j->o->output, err);
+    if (rc == HOLD_OK)
+        rc = hold_identity_write(j->o->output, NULL, m->profile, err);
     hold_model_files_release(&files);
     return rc;
 }

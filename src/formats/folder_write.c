@@ -159,3 +159,16 @@ int hold_model_folder_write(const char *dir, const struct hold_model_files *from
     hold_str_release(&weights);
     return rc;
 }
+
+int hold_identity_write(const char *dir, const char *merged_id, const json_t *profile,
+                        struct hold_error *err) {
+    bool has_id = merged_id && *merged_id;
+    if (!has_id && !profile) {
+        return HOLD_OK;
+    }
+    json_t *value = json_pack("{s:s*, s:O*}", "merged_id", has_id ? merged_id : NULL, "profile",
+                              (json_t *)(uintptr_t)profile);
+    int rc = save(dir, HOLD_IDENTITY_FILE, value, err);
+    json_decref(value);
+    return rc;
+}

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "formats/gguf_write.h"
 #include "formats/shape.h"
@@ -35,7 +36,8 @@ static uint32_t file_type(enum hold_stored_type type) {
 }
 
 /* What a GGUF source says of itself besides (name, licence, authors) stays. */
-static void add_general(struct hold_gguf_keys *keys, const struct hold_gguf_model *m) {
+static int add_general(struct hold_gguf_keys *keys, const struct hold_gguf_model *m,
+                       struct hold_error *err) {
     static const char *const OURS[] = {"general.architecture", "general.type", "general.file_type",
                                        "general.quantization_version", "general.alignment"};
     hold_gguf_add_text(keys, OURS[0], hold_shape_traits(m->shape)->gguf);
@@ -55,6 +57,13 @@ static void add_general(struct hold_gguf_keys *keys, const struct hold_gguf_mode
     if (m->merged_id != NULL && m->merged_id[0] != '\0') {
         hold_gguf_add_text(keys, HOLD_MERGED_KEY, m->merged_id);
     }
+    struct hold_str profile = HOLD_STR_INIT;
+    int rc = m->profile != NULL ? hold_json_canonical(m->profile, &profile, err) : HOLD_OK;
+    if (!rc && m->profile != NULL) {
+        hold_gguf_add_text(keys, HOLD_PROFILE_KEY, hold_str_text(&profile));
+    }
+    hold_str_release(&profile);
+    return rc;
 }
 
 /* The scale of scores follows from the shape: GGUF has no key for it. */
@@ -275,8 +284,10 @@ int hold_model_gguf_write(const char *path, const struct hold_gguf_model *model,
                           const struct hold_ctx *ctx, struct hold_error *err) {
     struct layout l = {.m = model, .path = path};
     struct hold_gguf_keys keys = {0};
-    add_general(&keys, model);
-    int rc = add_shape(&keys, model->shape, path, err);
+    int rc = add_general(&keys, model, err);
+    if (!rc) {
+        rc = add_shape(&keys, model->shape, path, err);
+    }
     if (!rc) {
         rc = hold_vocab_to_gguf(&keys, model->from, model->shape->vocab, err);
     }

@@ -59,6 +59,7 @@ struct hold_gguf_model {
     const struct hold_model_files *from; /* its tokenizer, template and general.* keys are taken */
     enum hold_stored_type type;          /* F32, F16, BF16 or Q8_0: of matrices */
     const char *merged_id;               /* kept as "holdfast.merged_id"; NULL or "": none */
+    const json_t *profile;               /* kept as "holdfast.profile"; NULL: none */
     /* The model's tensors under Hugging Face names, rows in Hugging Face's order, gains of 1 + w as
      * w; only the name is looked at, the numbers come from the source. */
     const struct hold_to_store *tensors;

@@ -58,9 +58,11 @@ bool hold_shape_slides(const struct hold_shape *s, int64_t l);
  * layers. */
 void hold_shape_inv_freq(const struct hold_shape *s, bool local, float *out);
 
-/* Where what Holdfast writes keeps merged_id: a file of a folder, and a key of a GGUF file. */
+/* Where what Holdfast writes keeps merged_id and the inference profile: a file of a folder, and
+ * keys of a GGUF file (the profile as JSON text). */
 #define HOLD_IDENTITY_FILE "holdfast.json"
 #define HOLD_MERGED_KEY "holdfast.merged_id"
+#define HOLD_PROFILE_KEY "holdfast.profile"
 
 /* A model's files, opened: shape, tensors under Hugging Face names
  * ("model.layers.0.self_attn.q_proj.weight"), tokenizer, template. */
@@ -79,9 +81,11 @@ struct hold_model_files {
     char *bos_token, *eos_token; /* text or NULL */
     int32_t eos_ids[8];
     int n_eos_ids;       /* ids that end generation (generation_config or metadata) */
-    char merged_id[65];  /* of what was written from a model with adapters merged, or converted to
-                            GGUF: the content_id which that model had; empty: none */
-    char content_id[65]; /* SHA-256 over the files' own bytes (weights, tokenizer, template) */
+    char merged_id[65];  /* of what was written from a model (merged, converted): the content_id
+                            which  that model had; empty: none */
+    json_t *profile;     /* inference profile that was written with the model, or NULL */
+    char content_id[65]; /* SHA-256 over the files' own bytes (weights, tokenizer, template,
+                            profile) */
     struct hold_gguf *gguf;
     struct hold_safetensors *safetensors;
 };
@@ -133,5 +137,9 @@ void hold_adapter_release(struct hold_adapter *a);
  * Face names, tokenizer files copied from `from` or rebuilt from its GGUF vocabulary). */
 int hold_model_folder_write(const char *dir, const struct hold_model_files *from,
                             const struct hold_to_store *tensors, int64_t n, struct hold_error *err);
+/* Write the folder's HOLD_IDENTITY_FILE; merged_id NULL or "", profile NULL: none.  Nothing to say:
+ * no file. */
+int hold_identity_write(const char *dir, const char *merged_id, const json_t *profile,
+                        struct hold_error *err);
 
 #endif

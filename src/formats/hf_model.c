@@ -253,6 +253,42 @@ static int take_id(struct hold_model_files *f, const char *id, const char *where
     return HOLD_OK;
 }
 
+/* The inference profile, which is passed on as it is: what is used of it must be texts. */
+static int take_profile(struct hold_model_files *f, json_t *profile, const char *where,
+                        struct hold_error *err) {
+    static const char *const TEXTS[] = {"system", "prefix"};
+    const char *text = NULL;
+    int rc = HOLD_OK;
+    if (!json_is_object(profile)) {
+        return hold_fail(err, HOLD_EFORMAT, "%s: profile: not an object", where);
+    }
+    for (size_t i = 0; !rc && i < sizeof TEXTS / sizeof *TEXTS; i++) {
+        rc = hold_json_text_or(profile, TEXTS[i], NULL, &text, where, err);
+    }
+    f->profile = rc ? NULL : json_incref(profile);
+    return rc;
+}
+
+static int read_gguf_profile(struct hold_model_files *f, struct hold_error *err) {
+    struct hold_str where = HOLD_STR_INIT;
+    const char *text = NULL;
+    json_t *value = NULL;
+    hold_str_addf(&where, "%s: " HOLD_PROFILE_KEY, f->path);
+    int rc = hold_str_check(&where, err);
+    if (!rc) {
+        rc = hold_gguf_text_or(f->gguf, HOLD_PROFILE_KEY, NULL, &text, err);
+    }
+    if (!rc && text) {
+        rc = hold_json_parse(&value, text, strlen(text), hold_str_text(&where), 1, err);
+    }
+    if (!rc && text) {
+        rc = take_profile(f, value, hold_str_text(&where), err);
+    }
+    json_decref(value);
+    hold_str_release(&where);
+    return rc;
+}
+
 static int open_gguf(struct hold_model_files *f, struct hold_error *err) {
     int64_t n = 0;
     int rc = hold_gguf_open(&f->gguf, f->path, err);
@@ -275,6 +311,9 @@ static int open_gguf(struct hold_model_files *f, struct hold_error *err) {
     }
     if (!rc) {
         rc = take_id(f, id, f->path, err);
+    }
+    if (!rc) {
+        rc = read_gguf_profile(f, err);
     }
     if (!rc) {
         const struct hold_map *map = hold_gguf_map(f->gguf);
@@ -507,10 +546,16 @@ static void hash_named(struct hold_hash *h, const char *name, const void *bytes,
     hold_hash_add(h, bytes, (size_t)n);
 }
 
-static void hash_folder(struct hold_model_files *f, const struct folder *d) {
+static int hash_folder(struct hold_model_files *f, const struct folder *d, struct hold_error *err) {
     struct hold_hash h;
+    struct hold_str profile = HOLD_STR_INIT;
     const char *name = NULL;
+    int rc = f->profile ? hold_json_canonical(f->profile, &profile, err) : HOLD_OK;
     hold_hash_init(&h);
+    if (!rc && f->profile) {
+        hash_named(&h, HOLD_PROFILE_KEY, hold_str_text(&profile), profile.len);
+    }
+    hold_str_release(&profile);
     for (int i = 0; i < N_SMALL; i++) {
         if (d->text[i].data) {
             hash_named(&h, SMALL[i].name, d->text[i].data, d->text[i].len);
@@ -524,6 +569,7 @@ static void hash_folder(struct hold_model_files *f, const struct folder *d) {
         hash_named(&h, name, map->data, map->bytes);
     }
     hold_hash_end(&h, f->content_id);
+    return rc;
 }
 
 static int read_hf_tokens(struct hold_model_files *f, const struct folder *d,
@@ -558,10 +604,14 @@ static int read_identity(struct hold_model_files *f, struct hold_error *err) {
     if (!rc && hold_exists(where)) {
         rc = hold_json_load(&value, where, err);
         if (!rc) {
-            rc = hold_json_get_text(value, "merged_id", &id, where, err);
+            rc = hold_json_text_or(value, "merged_id", NULL, &id, where, err);
         }
         if (!rc) {
             rc = take_id(f, id, where, err);
+        }
+        json_t *profile = json_object_get(value, "profile");
+        if (!rc && profile) {
+            rc = take_profile(f, profile, where, err);
         }
     }
     json_decref(value);
@@ -590,7 +640,7 @@ static int open_folder(struct hold_model_files *f, struct hold_error *err) {
         rc = read_identity(f, err);
     }
     if (!rc) {
-        hash_folder(f, &d);
+        rc = hash_folder(f, &d, err);
     }
     release_folder(&d);
     return rc;
@@ -676,6 +726,7 @@ void hold_model_files_release(struct hold_model_files *f) {
     hold_free(f->chat_template);
     hold_free(f->bos_token);
     hold_free(f->eos_token);
+    json_decref(f->profile);
     hold_free(f->path);
     hold_gguf_free(f->gguf);
     hold_safetensors_free(f->safetensors);

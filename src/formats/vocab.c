@@ -234,19 +234,35 @@ const struct hold_pre_rules hold_pre_rules[HOLD_PRE_RULES] = {
     {"tekken", "null", MISTRAL, true},
 };
 
-/* Pieces, added tokens and merges.  Every json_..._new call takes its value over even when memory
- * is out; the caller sees that by the sizes. */
-static json_t *pieces_json(const struct hold_vocab *v) {
-    json_t *pieces = json_object();
-    for (int32_t i = 0; pieces && i < v->n_pieces; i++) {
-        if (json_object_set_new(pieces, v->pieces[i], json_integer(i))) {
-            json_decref(pieces);
-            return NULL;
+/* Texts and ids of the pieces: an object has each text once, and no text that holds a NUL. */
+static int pieces_json(json_t **out, const struct hold_vocab *v, const char *where,
+                       struct hold_error *err) {
+    *out = json_object();
+    for (int32_t i = 0; *out && i < v->n_pieces; i++) {
+        const char *text = v->pieces[i];
+        const json_t *other = json_object_get(*out, text);
+        if (v->lengths && strlen(text) != (size_t)v->lengths[i]) {
+            return hold_fail(err, HOLD_EUNSUPPORTED,
+                             "%s: piece %d holds a NUL byte, which tokenizer.json cannot say",
+                             where, i);
+        }
+        if (other) {
+            return hold_fail(err, HOLD_EUNSUPPORTED,
+                             "%s: pieces %lld and %d are both \"%.80s\", which tokenizer.json "
+                             "cannot say",
+                             where, (long long)json_integer_value(other), i, text);
+        }
+        if (json_object_set_new(*out, text, json_integer(i))) {
+            json_decref(*out);
+            *out = NULL;
         }
     }
-    return pieces;
+    return *out ? HOLD_OK
+                : hold_fail(err, HOLD_ENOMEMORY, "%s: not enough memory for tokenizer.json", where);
 }
 
+/* Added tokens and merges.  Every json_..._new call takes its value over even when memory is out;
+ * the caller sees that by the sizes. */
 static json_t *merges_json(const struct hold_vocab *v) {
     json_t *merges = json_array();
     for (int32_t i = 0; merges && i < v->n_merges; i++) {
@@ -258,16 +274,21 @@ static json_t *merges_json(const struct hold_vocab *v) {
     return merges;
 }
 
+/* SentencePiece looks for its own symbols in the normalised text, where each space is U+2581.
+ * `tokenizers` would put a prefix that the normalizer adds before the symbol's text as well: with
+ * one they are looked for in the text as it is. */
 static json_t *added_json(const struct hold_vocab *v) {
+    bool normalized = v->kind == HOLD_VOCAB_SPM && !v->add_space_prefix;
     json_t *added = json_array();
     for (int32_t i = 0; added && v->types && i < v->n_pieces; i++) {
         enum hold_piece_type type = v->types[i];
         if (type != HOLD_PIECE_CONTROL && type != HOLD_PIECE_USER && type != HOLD_PIECE_UNKNOWN) {
             continue;
         }
-        json_t *entry = json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", i, "content",
-                                  v->pieces[i], "single_word", 0, "lstrip", 0, "rstrip", 0,
-                                  "normalized", 0, "special", type != HOLD_PIECE_USER);
+        json_t *entry =
+            json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", i, "content", v->pieces[i],
+                      "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized",
+                      normalized && type == HOLD_PIECE_USER, "special", type != HOLD_PIECE_USER);
         if (json_array_append_new(added, entry)) {
             json_decref(added);
             return NULL;
@@ -304,10 +325,14 @@ static int spm_json(json_t **out, const struct hold_vocab *v, const char *where,
                     struct hold_error *err) {
     static const char PREPEND[] = "{\"type\":\"Prepend\",\"prepend\":\"" BLANK "\"}";
     static const char STRIP[] = "{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}";
-    json_t *merges = NULL;
-    int rc = scores_json(&merges, v, err);
+    json_t *merges = NULL, *pieces = NULL;
+    int rc = pieces_json(&pieces, v, where, err);
+    if (!rc) {
+        rc = scores_json(&merges, v, err);
+    }
     if (rc) {
         json_decref(merges);
+        json_decref(pieces);
         return rc;
     }
     json_t *normalizer =
@@ -327,7 +352,7 @@ static int spm_json(json_t **out, const struct hold_vocab *v, const char *where,
         json_pack("{s:s, s:n, s:s?, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
                   "unk_token", v->unk >= 0 ? v->pieces[v->unk] : NULL, "continuing_subword_prefix",
                   "end_of_word_suffix", "fuse_unk", 1, "byte_fallback", 1, "ignore_merges", 0,
-                  "vocab", pieces_json(v), "merges", merges);
+                  "vocab", pieces, "merges", merges);
     *out =
         json_pack("{s:s, s:n, s:n, s:o, s:o, s:n, s:n, s:o, s:o}", "version", "1.0", "truncation",
                   "padding", "added_tokens", added_json(v), "normalizer", normalizer,
@@ -355,10 +380,16 @@ int hold_vocab_to_json(json_t **out, const struct hold_vocab *v, const char *whe
             "llama-bpe, dbrx, qwen2, stablelm2 or tekken",
             where, v->kind == HOLD_VOCAB_BPE ? v->pre : "unigram");
     }
+    json_t *pieces = NULL;
+    int rc = pieces_json(&pieces, v, where, err);
+    if (rc) {
+        json_decref(pieces);
+        return rc;
+    }
     json_t *model = json_pack(
         "{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
         "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
-        "ignore_merges", (int)v->ignore_merges, "vocab", pieces_json(v), "merges", merges_json(v));
+        "ignore_merges", (int)v->ignore_merges, "vocab", pieces, "merges", merges_json(v));
     json_t *tokenizer =
         json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:n, s:o, s:o}", "version", "1.0", "truncation",
                   "padding", "added_tokens", added_json(v), "normalizer",

@@ -311,6 +311,7 @@ static int find_model(struct hold_plan *p, struct hold_error *err) {
     if (rc < 0)
         return rc;
     memcpy(p->model_files, files.content_id, sizeof p->model_files);
+    p->model_profile = json_incref(files.profile);
     hold_model_files_release(&files);
     return HOLD_OK;
 }
@@ -358,6 +359,7 @@ void hold_plan_release(struct hold_plan *p) {
     hold_free(p->nodes);
     hold_free(p->arms);
     hold_str_release(&p->model_path);
+    json_decref(p->model_profile);
     hold_arena_release(&p->arena);
     *p = (struct hold_plan){0};
 }

@@ -65,6 +65,7 @@ struct hold_plan {
     const struct hold_recipe *recipe;
     struct hold_arena arena;
     char model_files[HOLD_HASH_HEX]; /* content id of the model's files */
+    json_t *model_profile;           /* what was written with them, or NULL */
     struct hold_str model_path;
     /* Whole streams of the recipe, joined: owned. */
     struct hold_rows align_main, refusals, general, harmful, task, align_eval, customer_eval;

@@ -249,7 +249,7 @@ int hold_stage_import(struct hold_plan *p, const struct hold_plan_node *n, struc
     (void)ctx;
     struct hold_str path = HOLD_STR_INIT;
     hold_path_join(&path, hold_work_files(w), "model.json");
-    json_t *o = json_pack("{s:s}", "files", p->model_files);
+    json_t *o = json_pack("{s:s, s:O*}", "files", p->model_files, "profile", p->model_profile);
     int rc = o == NULL || json_object_set_new(manifest, "path",
                                               json_string(hold_str_text(&p->model_path))) != 0
                  ? hold_fail(err, HOLD_ENOMEMORY, "no memory for model.json")

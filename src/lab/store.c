@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "lab/store_parts.h"
 
-enum { PREFIX_MIN = 6 };
+enum { PREFIX_MIN = 6, FILE_MOST = 1 << 26 /* bytes of a pointer or manifest; real ones: KiB */ };
 static const double LEASE_SECONDS = 30.0, LOCK_SECONDS = 20.0;
 static const char *const FOLDERS[] = {"spec", "artifact", "failed", "work", "pin", "run", "lock"};
 enum { N_FOLDERS = sizeof FOLDERS / sizeof *FOLDERS };
@@ -219,12 +219,31 @@ static bool is_whole(struct hold_store *s, const char *content) {
     return whole;
 }
 
+/* A file of the store that is named by an id, which may have come from another file. */
+static int load_named(struct hold_store *s, const char *folder, const char *id, const char *suffix,
+                      struct hold_str *path, json_t **out, struct hold_error *err) {
+    struct hold_str text = HOLD_STR_INIT;
+    *out = NULL;
+    if (!hold_is_id(id))
+        return hold_fail(err, HOLD_EFORMAT, "%s/%s: '%.80s' is no id (64 digits of 0-9 a-f)",
+                         s->path, folder, id);
+    hold_store_at(s, folder, id, suffix, path);
+    int rc = hold_file_read(hold_str_text(path), FILE_MOST, &text, err);
+    if (rc == HOLD_OK)
+        rc = hold_json_parse(out, hold_str_text(&text), text.len, hold_str_text(path), 1, err);
+    if (rc == HOLD_OK && !json_is_object(*out)) {
+        rc = hold_fail(err, HOLD_EFORMAT, "%s: not an object", hold_str_text(path));
+        json_decref(*out);
+        *out = NULL;
+    }
+    hold_str_release(&text);
+    return rc;
+}
+
 static int read_pointer(struct hold_store *s, const char *id, json_t **out,
                         struct hold_error *err) {
     struct hold_str path = HOLD_STR_INIT;
-    *out = NULL;
-    hold_store_at(s, "spec", id, ".json", &path);
-    int rc = hold_json_load(out, hold_str_text(&path), err);
+    int rc = load_named(s, "spec", id, ".json", &path, out, err);
     if (rc == HOLD_OK && !hold_is_id(json_string_value(json_object_get(*out, "content")))) {
         rc = hold_fail(err, HOLD_EFORMAT, "%s: names no content", hold_str_text(&path));
         json_decref(*out);
@@ -257,8 +276,7 @@ int hold_store_find(struct hold_store *s, const char *id, char content[HOLD_HASH
 int hold_store_manifest(struct hold_store *s, const char *content, json_t **out,
                         struct hold_error *err) {
     struct hold_str path = HOLD_STR_INIT;
-    hold_store_at(s, "artifact", content, "/manifest.json", &path);
-    int rc = hold_json_load(out, hold_str_text(&path), err);
+    int rc = load_named(s, "artifact", content, "/manifest.json", &path, out, err);
     hold_str_release(&path);
     return rc;
 }

@@ -12,16 +12,30 @@ struct reader {
     int8_t *q;
     float *scale, *min, *scratch;
     int64_t room; /* elements that the arrays have room for */
+    int64_t scratch_cols;
 };
 
-static int make_room(struct reader *r, int64_t n, int64_t cols, struct hold_error *err) {
-    void *q = NULL, *scale = NULL, *min = NULL, *scratch = NULL;
+/* Of a head's rows, which are moved as they are: a matrix of fewer elements may have longer ones.
+ */
+static int make_scratch(struct reader *r, int64_t cols, struct hold_error *err) {
+    void *scratch = NULL;
+    if (cols <= r->scratch_cols)
+        return HOLD_OK;
+    hold_free(r->scratch);
+    int rc =
+        hold_new(&scratch, (size_t)r->m->shape.head_dim, (size_t)cols, "a matrix's levels", err);
+    r->scratch = scratch;
+    r->scratch_cols = rc == HOLD_OK ? cols : 0;
+    return rc;
+}
+
+static int make_room(struct reader *r, int64_t n, struct hold_error *err) {
+    void *q = NULL, *scale = NULL, *min = NULL;
     if (n <= r->room)
         return HOLD_OK;
     hold_free(r->q);
     hold_free(r->scale);
     hold_free(r->min);
-    hold_free(r->scratch);
     r->room = 0;
     int rc = hold_new(&q, (size_t)n, 1, "a matrix's levels", err);
     r->q = q;
@@ -32,10 +46,6 @@ static int make_room(struct reader *r, int64_t n, int64_t cols, struct hold_erro
     if (rc == HOLD_OK)
         rc = hold_new(&min, (size_t)n / 16 + 1, sizeof *r->min, "a matrix's levels", err);
     r->min = min;
-    if (rc == HOLD_OK)
-        rc = hold_new(&scratch, (size_t)r->m->shape.head_dim, (size_t)cols, "a matrix's levels",
-                      err);
-    r->scratch = scratch;
     r->room = rc == HOLD_OK ? n : 0;
     return rc;
 }
@@ -94,7 +104,9 @@ static int read_matrix(struct reader *r, const struct hold_param *p,
     bool taken = false;
     if (p->weight == NULL || !common_form(parts, n_parts, &form) || cols % 32 != 0)
         return HOLD_OK;
-    int rc = make_room(r, p->value.rows * cols, cols, err);
+    int rc = make_room(r, p->value.rows * cols, err);
+    if (rc == HOLD_OK)
+        rc = make_scratch(r, cols, err);
     if (rc < 0)
         return rc;
     for (int i = 0; i < n_parts; i++) {

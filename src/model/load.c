@@ -340,6 +340,8 @@ static int take_text_side(struct hold_model *m, struct hold_model_files *f,
         return rc;
     m->tokenizer = f->tokenizer; /* taken over */
     f->tokenizer = NULL;
+    m->profile = f->profile;
+    f->profile = NULL;
     m->n_eos_ids = f->n_eos_ids;
     memcpy(m->eos_ids, f->eos_ids, sizeof m->eos_ids);
     memcpy(m->content_id, f->content_id, sizeof m->content_id);

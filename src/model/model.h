@@ -62,9 +62,8 @@ struct hold_model {
     char *path;      /* where it came from, for messages */
     char content_id[65];
     int n_merged;       /* adapters merged since the files were read */
-    char merged_id[65]; /* of what was written from a model with adapters merged, or converted to
-                           GGUF: the content_id that model had, which adapters trained on it name;
-                           empty: none */
+    char merged_id[65]; /* of what was written from a model (merged, converted): the content_id that
+                           model had, which adapters trained on it name; empty: none */
 };
 
 /* Load MODEL (GGUF file or Hugging Face folder) onto a device, f32.  Weights with NaN or Inf are
@@ -136,6 +135,8 @@ bool hold_model_find(const struct hold_model *m, const char *module, struct hold
 /* The frozen weights of a linear layer changed under it: prepare it again. */
 int hold_model_refresh(struct hold_model *m, struct hold_error *err);
 
+/* The id that adapters trained on this model name, or may: what is written of it keeps this one. */
+const char *hold_model_known_as(const struct hold_model *m);
 /* Write the model as a Hugging Face folder (F32, F16 or BF16); `from` gives tokenizer files. */
 int hold_model_write(const struct hold_model *m, const struct hold_model_files *from,
                      enum hold_stored_type type, const char *dir, struct hold_error *err);

@@ -89,6 +89,10 @@ bool hold_model_find(const struct hold_model *m, const char *module, struct hold
     return false;
 }
 
+const char *hold_model_known_as(const struct hold_model *m) {
+    return m->n_merged == 0 && m->merged_id[0] != '\0' ? m->merged_id : m->content_id;
+}
+
 struct collect {
     const struct hold_model *m;
     enum hold_stored_type type;
@@ -190,14 +194,14 @@ int hold_model_write_gguf(const struct hold_model *m, const struct hold_model_fi
     for (int64_t i = 0; rc == HOLD_OK && i < l.n; i++)
         tensors[i] = (struct hold_to_store){.name = l.named[i].name};
     if (rc == HOLD_OK) {
-        struct hold_gguf_model model = {
-            .shape = &m->shape,
-            .from = from,
-            .type = type,
-            .merged_id = m->n_merged == 0 && m->merged_id[0] != '\0' ? m->merged_id : m->content_id,
-            .tensors = tensors,
-            .n_tensors = l.n,
-            .source = {fetch_listed, &l}};
+        struct hold_gguf_model model = {.shape = &m->shape,
+                                        .from = from,
+                                        .type = type,
+                                        .merged_id = hold_model_known_as(m),
+                                        .profile = m->profile,
+                                        .tensors = tensors,
+                                        .n_tensors = l.n,
+                                        .source = {fetch_listed, &l}};
         rc = hold_model_gguf_write(path, &model, ctx, err);
     }
     hold_free(memory);

@@ -154,20 +154,38 @@ static const struct hold_added *longest(const struct hold_added_set *s,
     return best;
 }
 
+/* Where the blanks from text[from] end; a run is walked along once. */
+static size_t blanks_end(struct hold_added_place *at, const unsigned char *bytes, size_t from,
+                         size_t n) {
+    size_t end = from;
+    if (from >= at->blanks && from < at->blanks_end) {
+        return at->blanks_end;
+    }
+    for (size_t next = from; end < n; end = next) {
+        if (hold_unicode_class(hold_unicode_next(bytes, &next)) != HOLD_CLASS_SPACE) {
+            break;
+        }
+    }
+    at->blanks = from;
+    at->blanks_end = end;
+    return end;
+}
+
 const struct hold_added *hold_added_next(const struct hold_added_set *s,
                                          const struct hold_added_search *how, const char *text,
-                                         size_t at, size_t n, size_t *begin, size_t *end) {
+                                         size_t n, struct hold_added_place *at, size_t *begin) {
     const unsigned char *bytes = (const unsigned char *)text;
-    for (size_t i = at; i < n; i++) {
+    for (size_t i = at->next; i < n; i++) {
+        size_t end = n;
         const struct hold_added *t =
-            s->first[bytes[i]] != 0 ? longest(s, how, text, i, n, end) : NULL;
+            s->first[bytes[i]] != 0 ? longest(s, how, text, i, n, &end) : NULL;
         if (t == NULL) {
             continue;
         }
         *begin = i;
-        while (t->lstrip && *begin > at) {
+        while (t->lstrip && *begin > at->done) {
             size_t back = *begin - 1;
-            while (back > at && (bytes[back] & 0xC0) == 0x80) {
+            while (back > at->done && (bytes[back] & 0xC0) == 0x80) {
                 back--;
             }
             size_t next = back;
@@ -176,13 +194,8 @@ const struct hold_added *hold_added_next(const struct hold_added_set *s,
             }
             *begin = back;
         }
-        while (t->rstrip && *end < n) {
-            size_t next = *end;
-            if (hold_unicode_class(hold_unicode_next(bytes, &next)) != HOLD_CLASS_SPACE) {
-                break;
-            }
-            *end = next;
-        }
+        at->next = end;
+        at->done = t->rstrip ? blanks_end(at, bytes, end, n) : end;
         return t;
     }
     return NULL;

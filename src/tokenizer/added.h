@@ -33,10 +33,18 @@ struct hold_added_search {
     const unsigned char *allowed;
     bool all;
 };
-/* Leftmost longest token in text[at, n): it and its span, blanks around it included as its flags
- * say (never before `at`).  NULL: none. */
+/* Where a search of a text is; zero it to start.  Blanks that a token takes along are searched on
+ * for tokens, as in `tokenizers`, so `done` may lie before or after `next`. */
+struct hold_added_place {
+    size_t next;               /* where the last match ended */
+    size_t done;               /* where the text behind the last token begins */
+    size_t blanks, blanks_end; /* a run of blanks that was walked along */
+};
+/* The next token of text[0, n), leftmost longest, and where it begins: the text before it is that
+ * from the old `done` to *begin, if any.  Blanks around a token are its own as its flags say (those
+ * before it not below `done`).  NULL: none. */
 const struct hold_added *hold_added_next(const struct hold_added_set *s,
                                          const struct hold_added_search *how, const char *text,
-                                         size_t at, size_t n, size_t *begin, size_t *end);
+                                         size_t n, struct hold_added_place *at, size_t *begin);
 
 #endif

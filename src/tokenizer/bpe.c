@@ -6,9 +6,6 @@
 #include "base/hash.h"
 #include "base/mem.h"
 
-/* Tables are at most half full; a longer walk than this means keys made to collide. */
-enum { PROBES_MAX = 1024 };
-
 static size_t table_size(size_t n) {
     size_t size = 16;
     while (size < n * 2 && size < SIZE_MAX / 4) {
@@ -36,7 +33,7 @@ static size_t name_slot(const struct hold_names *t, const char *key, size_t len)
 int hold_names_put(struct hold_names *t, const char *key, size_t len, int32_t id, int32_t *old,
                    struct hold_error *err) {
     size_t at = name_slot(t, key, len);
-    for (int probes = 0; probes < PROBES_MAX; probes++, at = (at + 1) & t->mask) {
+    for (int probes = 0; probes < HOLD_PROBES_MAX; probes++, at = (at + 1) & t->mask) {
         struct hold_name *slot = &t->slots[at];
         if (slot->key == NULL) {
             *slot = (struct hold_name){key, (uint32_t)len, id};
@@ -55,7 +52,9 @@ int32_t hold_names_get(const struct hold_names *t, const char *key, size_t len) 
     if (t->slots == NULL) {
         return -1;
     }
-    for (size_t at = name_slot(t, key, len); t->slots[at].key != NULL; at = (at + 1) & t->mask) {
+    size_t at = name_slot(t, key, len);
+    for (int probes = 0; probes < HOLD_PROBES_MAX && t->slots[at].key != NULL;
+         probes++, at = (at + 1) & t->mask) {
         if (t->slots[at].len == len && memcmp(t->slots[at].key, key, len) == 0) {
             return t->slots[at].id;
         }
@@ -86,7 +85,7 @@ int hold_pairs_put(struct hold_pairs *t, int32_t left, int32_t right, int32_t ra
                    struct hold_error *err) {
     uint64_t key = hold_pair_key(left, right);
     size_t at = hold_pair_slot(t, key);
-    for (int probes = 0; probes < PROBES_MAX; probes++, at = (at + 1) & t->mask) {
+    for (int probes = 0; probes < HOLD_PROBES_MAX; probes++, at = (at + 1) & t->mask) {
         struct hold_pair *slot = &t->slots[at];
         if (slot->key == UINT64_MAX || slot->key == key) {
             *slot = (struct hold_pair){key, rank, id};

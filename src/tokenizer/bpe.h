@@ -8,6 +8,10 @@
 
 #include "base/status.h"
 
+/* Tables are at most half full; a longer walk than this means keys made to collide: no key is put
+ * farther from its place, so none is looked for farther. */
+enum { HOLD_PROBES_MAX = 1024 };
+
 /* Byte strings to ids: open addressing. Keys are borrowed. */
 struct hold_names {
     struct hold_name {
@@ -52,15 +56,17 @@ static inline size_t hold_pair_slot(const struct hold_pairs *t, uint64_t key) {
 static inline const struct hold_pair *hold_pairs_get(const struct hold_pairs *t, int32_t left,
                                                      int32_t right) {
     uint64_t key = hold_pair_key(left, right);
-    for (size_t at = hold_pair_slot(t, key);; at = (at + 1) & t->mask) {
+    size_t at = hold_pair_slot(t, key);
+    for (int probes = 0; probes < HOLD_PROBES_MAX; probes++, at = (at + 1) & t->mask) {
         const struct hold_pair *slot = &t->slots[at];
         if (slot->key == key) {
             return slot;
         }
         if (slot->key == UINT64_MAX) {
-            return NULL;
+            break;
         }
     }
+    return NULL;
 }
 
 /* A word being merged: n symbols, each an id and the offset of its first byte. */

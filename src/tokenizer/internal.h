@@ -46,6 +46,9 @@ struct hold_tokenizer {
 struct hold_tokenizer_extra {
     const struct hold_added *added; /* literal; each is a CONTROL or USER piece of the vocabulary */
     size_t n_added;
+    /* n_pieces: which pieces the model lists itself.  An added token that it lists is also what
+     * merges make, unless it is a CONTROL piece.  NULL: no added token is. */
+    const bool *listed;
     bool fuse_unk;
     bool normal; /* the added tokens that are looked for after normalisation are normal already */
     struct hold_decoder decoder;

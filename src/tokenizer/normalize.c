@@ -10,6 +10,9 @@
 #include "tokenizer/unicode.h"
 
 enum { STEPS_MAX = 16, DEPTH_MAX = 4, TEXT_MAX = 64 };
+/* All steps together make at most so many bytes of a text of n; what real files have makes a dozen
+ * of each byte at most, what steps made to feed each other make has no end. */
+enum { GROW_BASE = 4096, GROW_PER_BYTE = 64 };
 
 struct step {
     enum hold_normalize_kind kind;
@@ -188,7 +191,7 @@ int hold_normalizer_add_json(struct hold_normalizer *n, const json_t *spec,
 struct writer {
     const struct hold_normal *in;
     struct hold_str text;
-    size_t *from, *to, cap;
+    size_t *from, *to, cap, most;
     bool mapped;
 };
 
@@ -196,6 +199,12 @@ struct writer {
 static int put(struct writer *w, const char *bytes, size_t n, size_t begin, size_t end,
                struct hold_error *err) {
     size_t at = w->text.len;
+    if (n > w->most - at) {
+        return hold_fail(err, HOLD_EDATA,
+                         "the normalizer makes more than %zu bytes of a text, at most %d a byte "
+                         "and %d more are taken",
+                         w->most, GROW_PER_BYTE, GROW_BASE);
+    }
     hold_str_add_bytes(&w->text, bytes, n);
     if (w->text.out_of_memory) {
         return hold_str_check(&w->text, err);
@@ -395,8 +404,12 @@ int hold_normalizer_run(const struct hold_normalizer *s, const char *text, size_
                         bool mapped, struct hold_normal *out, struct hold_error *err) {
     *out = (struct hold_normal){.text = text, .n = n};
     int rc = HOLD_OK;
+    size_t most = 0;
+    if (!hold_mul_size(n, GROW_PER_BYTE, &most) || !hold_add_size(most, GROW_BASE, &most)) {
+        return hold_fail(err, HOLD_EDATA, "a text of %zu bytes is too long", n);
+    }
     for (int i = 0; rc == HOLD_OK && i < s->n; i++) {
-        struct writer w = {.in = out, .mapped = mapped};
+        struct writer w = {.in = out, .mapped = mapped, .most = most};
         rc = write_step(&w, &s->steps[i], first, err);
         if (rc == HOLD_OK && w.text.len == out->n &&
             memcmp(hold_str_text(&w.text), out->text, out->n) == 0) {

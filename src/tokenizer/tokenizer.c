@@ -181,28 +181,25 @@ static int encode_fragment(struct encoder *e, const char *text, size_t n, bool f
  * them the pre-tokenizer.  `allowed` is for this section. */
 static int encode_normal(struct encoder *e, const char *text, size_t n,
                          const struct hold_added_search *how, struct hold_error *err) {
-    size_t base = e->base, at = 0;
-    const size_t *normal = e->normal;
+    const size_t base = e->base, *normal = e->normal;
+    const struct hold_added *token = NULL;
+    struct hold_added_place at = {0};
     int rc = HOLD_OK;
-    while (rc == HOLD_OK && at < n) {
-        size_t begin = n, end = n;
-        const struct hold_added *token =
-            e->t->has_normalized ? hold_added_next(e->t->added, how, text, at, n, &begin, &end)
-                                 : NULL;
-        if (token == NULL) {
-            begin = end = n;
+    do {
+        size_t done = at.done, begin = n;
+        token =
+            e->t->has_normalized ? hold_added_next(e->t->added, how, text, n, &at, &begin) : NULL;
+        if (begin > done) { /* offsets of the piece are counted from its own beginning */
+            e->normal = normal != NULL ? normal + done : NULL;
+            e->base = normal != NULL ? base : base + done;
+            rc = encode_fragment(e, text + done, begin - done, base == 0 && done == 0, err);
         }
-        /* Offsets of the piece are counted from its own beginning. */
-        e->normal = normal != NULL ? normal + at : NULL;
-        e->base = normal != NULL ? base : base + at;
-        rc = encode_fragment(e, text + at, begin - at, base == 0 && at == 0, err);
+        e->normal = normal;
+        e->base = base;
         if (rc == HOLD_OK && token != NULL) {
-            rc = emit(e, token->id, begin - at, err);
+            rc = emit(e, token->id, begin, err);
         }
-        at = end;
-    }
-    e->base = base;
-    e->normal = normal;
+    } while (rc == HOLD_OK && token != NULL);
     return rc;
 }
 
@@ -240,23 +237,22 @@ static int encode_section(struct encoder *e, const char *text, size_t n,
 static int encode_valid(struct encoder *e, const char *text, size_t n, const unsigned char *allowed,
                         bool all, struct hold_error *err) {
     const struct hold_added_search how = {.allowed = allowed, .all = all};
+    const struct hold_added *token = NULL;
+    struct hold_added_place at = {0};
     int rc = HOLD_OK;
-    for (size_t at = 0; rc == HOLD_OK && at < n;) {
-        size_t begin = n, end = n;
-        const struct hold_added *token =
-            hold_added_next(e->t->added, &how, text, at, n, &begin, &end);
-        if (token == NULL) {
-            begin = end = n;
+    do {
+        size_t done = at.done, begin = n;
+        token = hold_added_next(e->t->added, &how, text, n, &at, &begin);
+        if (begin > done) {
+            e->base = done;
+            rc = encode_section(e, text + done, begin - done,
+                                allowed != NULL ? allowed + done : NULL, all, err);
         }
-        e->base = at;
-        rc = encode_section(e, text + at, begin - at, allowed != NULL ? allowed + at : NULL, all,
-                            err);
         if (rc == HOLD_OK && token != NULL) {
             e->base = begin;
             rc = emit(e, token->id, 0, err);
         }
-        at = end;
-    }
+    } while (rc == HOLD_OK && token != NULL);
     return rc;
 }
 
@@ -443,13 +439,13 @@ const char *hold_tokenizer_piece(const struct hold_tokenizer *t, int32_t id) {
 bool hold_tokenizer_has_special_text(const struct hold_tokenizer *t, const char *text, size_t n) {
     for (int pass = 0; pass < 2; pass++) {
         const struct hold_added_search how = {.normalized = pass == 1, .all = true};
-        size_t at = 0, begin = 0, end = 0;
+        struct hold_added_place at = {0};
+        size_t begin = 0;
         const struct hold_added *token = NULL;
-        while ((token = hold_added_next(t->added, &how, text, at, n, &begin, &end)) != NULL) {
+        while ((token = hold_added_next(t->added, &how, text, n, &at, &begin)) != NULL) {
             if (token->special) {
                 return true;
             }
-            at = end;
         }
     }
     return false;

@@ -16,6 +16,7 @@ struct reader {
     const char **pieces;
     int32_t *lengths;
     enum hold_piece_type *types;
+    bool *listed; /* in model.vocab */
     const char **merges;
     json_t *pieces_by_text; /* of Unigram: the list as BPE has it; owned */
     double *weights;
@@ -28,6 +29,7 @@ static void reader_release(struct reader *r) {
     hold_free(r->pieces);
     hold_free(r->lengths);
     hold_free(r->types);
+    hold_free(r->listed);
     hold_free(r->merges);
     hold_free(r->weights);
     json_decref(r->pieces_by_text);
@@ -176,6 +178,9 @@ static int read_vocab(struct reader *r, const json_t *vocab, const json_t *added
     if (rc == HOLD_OK) {
         rc = hold_new((void **)&r->types, n, sizeof *r->types, "vocabulary", err);
     }
+    if (rc == HOLD_OK) {
+        rc = hold_new((void **)&r->listed, n, sizeof *r->listed, "vocabulary", err);
+    }
     for (size_t i = 0; rc == HOLD_OK && i < n; i++) {
         r->types[i] = HOLD_PIECE_UNUSED;
     }
@@ -183,7 +188,9 @@ static int read_vocab(struct reader *r, const json_t *vocab, const json_t *added
         return rc;
     }
     json_object_foreach((json_t *)vocab, key, value) {
-        rc = place(r, (int32_t)json_integer_value(value), key, strlen(key), HOLD_PIECE_NORMAL, err);
+        id = (int32_t)json_integer_value(value);
+        rc = place(r, id, key, strlen(key), HOLD_PIECE_NORMAL, err);
+        r->listed[id] = true;
         if (rc != HOLD_OK) {
             return rc;
         }
@@ -408,6 +415,7 @@ int hold_tokenizer_from_json(struct hold_tokenizer **out, const json_t *tokenize
         }
         extra.added = r.added;
         extra.n_added = r.n_added;
+        extra.listed = r.listed;
         extra.decoder_json = json_object_get(tokenizer, "decoder");
         extra.where = where;
         rc = hold_tokenizer_build(out, &r.vocab, &extra, err);

@@ -65,7 +65,7 @@ static int check_pieces(const struct hold_vocab *v, size_t *total, struct hold_e
         if (hold_utf8_check(v->pieces[i], n) >= 0) {
             return hold_fail(err, HOLD_EFORMAT, "piece %d is not valid UTF-8", i);
         }
-        *total += 2 * n + 1;
+        *total += 3 * n + 1; /* text, bytes, and the name of a listed added token */
     }
     const int32_t ids[] = {v->bos, v->eos, v->unk, v->pad};
     static const char *const NAMES[] = {"bos", "eos", "unknown", "padding"};
@@ -80,7 +80,7 @@ static int check_pieces(const struct hold_vocab *v, size_t *total, struct hold_e
 
 /* A piece of characters: its bytes, and its name unless no text can become it. */
 static int fill_chars_piece(struct hold_tokenizer *t, const struct hold_vocab *v, int32_t i,
-                            size_t n, struct hold_error *err) {
+                            size_t n, bool listed, struct hold_error *err) {
     char *out = (char *)t->bytes[i];
     int byte = hold_byte_piece(t->text[i], n);
     if (t->types[i] == HOLD_PIECE_NORMAL && byte >= 0 && v->byte_fallback) {
@@ -106,7 +106,7 @@ static int fill_chars_piece(struct hold_tokenizer *t, const struct hold_vocab *v
         return hold_fail(err, HOLD_EFORMAT, "piece %d has a NUL byte", i);
     }
     t->n_bytes[i] = (uint32_t)hold_chars_bytes(t->text[i], n, out);
-    if (t->types[i] != HOLD_PIECE_NORMAL) {
+    if (t->types[i] != HOLD_PIECE_NORMAL && !listed) {
         return HOLD_OK;
     }
     int32_t old = -1;
@@ -118,7 +118,7 @@ static int fill_chars_piece(struct hold_tokenizer *t, const struct hold_vocab *v
 
 /* Texts and bytes of all pieces, and the table of those that text can become. */
 static int fill_pieces(struct hold_tokenizer *t, const struct hold_vocab *v,
-                       struct hold_error *err) {
+                       const struct hold_tokenizer_extra *extra, struct hold_error *err) {
     char *p = t->blob;
     for (int32_t i = 0; i < t->n; i++) {
         enum hold_piece_type type = piece_type(v, i);
@@ -132,25 +132,34 @@ static int fill_pieces(struct hold_tokenizer *t, const struct hold_vocab *v,
         p += n + 1;
         t->bytes[i] = p;
         bool literal = type == HOLD_PIECE_CONTROL || type == HOLD_PIECE_USER;
+        bool listed = type == HOLD_PIECE_USER && extra->listed != NULL && extra->listed[i];
         if (t->chars) {
-            int rc = fill_chars_piece(t, v, i, n, err);
+            int rc = fill_chars_piece(t, v, i, n, listed, err);
             if (rc != HOLD_OK) {
                 return rc;
             }
             p += t->n_bytes[i];
             continue;
         }
-        long count = literal ? -1 : alphabet_decode(t->text[i], n, p);
-        if (count < 0) {
+        if (literal) {
             memcpy(p, t->text[i], n);
             t->n_bytes[i] = (uint32_t)n;
             p += n;
+        }
+        const char *name = p;
+        long count = literal && !listed ? -1 : alphabet_decode(t->text[i], n, p);
+        if (count < 0 && !literal) {
+            memcpy(p, t->text[i], n);
+            t->n_bytes[i] = (uint32_t)n;
+            p += n;
+        }
+        if (count < 0) {
             continue;
         }
-        t->n_bytes[i] = (uint32_t)count;
+        t->n_bytes[i] = literal ? t->n_bytes[i] : (uint32_t)count;
         p += count;
         int32_t old = -1;
-        int rc = hold_names_put(&t->names, t->bytes[i], (size_t)count, i, &old, err);
+        int rc = hold_names_put(&t->names, name, (size_t)count, i, &old, err);
         if (rc == HOLD_OK && old >= 0) {
             rc = hold_fail(err, HOLD_EFORMAT, "pieces %d and %d are the same", old, i);
         }
@@ -361,7 +370,7 @@ static int build(struct hold_tokenizer *t, const struct hold_vocab *v,
         rc = hold_names_init(&t->names, n, err);
     }
     if (rc == HOLD_OK) {
-        rc = fill_pieces(t, v, err);
+        rc = fill_pieces(t, v, extra, err);
     }
     if (rc == HOLD_OK) {
         rc = build_joins(t, v, err);

@@ -55,6 +55,37 @@ cmp -s memory.jsonl file.jsonl || fail "merged in memory and in a GGUF file answ
 echo '{"merged_id":"x"}' >moved/holdfast.json
 expect 1 holdfast generate -m moved --prompts prompts.jsonl
 says "moved/holdfast.json: merged_id: 'x' is no id"
+# A converted folder is known as the model that it was made of.
+base=$(holdfast model info --json | sed 's/.*"content_id":"\([0-9a-f]*\)".*/\1/')
+expect 0 holdfast model convert smollm2-135m-instruct -o plain
+expect 0 holdfast model info plain --json
+prints "\"merged_id\":\"$base\""
+expect 0 holdfast generate -m plain --adapter whole,second --prompts prompts.jsonl --max-tokens 8 -o plain.jsonl
+cmp -s memory.jsonl plain.jsonl || fail "an adapter answers differently over a converted folder"
+# The inference profile goes where the model goes, and makes it another model.
+cp -R whole profiled
+echo '{"system":"Speak of the sea, always."}' >profiled/inference.json
+expect 0 holdfast generate --adapter profiled --prompts prompts.jsonl --max-tokens 8 -o memory.jsonl
+expect 0 holdfast generate --adapter whole --prompts prompts.jsonl --max-tokens 8 -o other.jsonl
+cmp -s memory.jsonl other.jsonl && fail "the profile changes no answer: nothing is shown"
+expect 0 holdfast model merge --adapter profiled -o profiled.1
+expect 0 holdfast model convert profiled.1 -o profiled.gguf
+expect 0 holdfast model convert profiled.gguf -o profiled.2
+for m in profiled.1 profiled.gguf profiled.2; do
+    expect 0 holdfast generate -m $m --prompts prompts.jsonl --max-tokens 8 -o other.jsonl
+    cmp -s memory.jsonl other.jsonl || fail "$m answers without the profile"
+    expect 0 holdfast model info $m --json
+    prints '"profile":{"system":"Speak of the sea, always."}'
+done
+id=$(holdfast model info profiled.1 --json | sed 's/.*"content_id":"\([0-9a-f]*\)".*/\1/')
+sed 's/the sea/a sea/' profiled.1/holdfast.json >x && mv x profiled.1/holdfast.json
+expect 1 holdfast model verify profiled.1 --content-id "$id"
+echo '{"profile":[]}' >profiled.1/holdfast.json
+expect 1 holdfast model info profiled.1
+says "profiled.1/holdfast.json: profile: not an object"
+echo '{"profile":{"system":1}}' >profiled.1/holdfast.json
+expect 1 holdfast model info profiled.1
+says "profiled.1/holdfast.json: system"
 
 # Stopped by a signal, gone on with: the same bytes as without the stop.
 long='--data rows.jsonl --max-steps 1200 --save-steps 500 --threads 1'

@@ -559,9 +559,24 @@ static void a_changed_model_file_is_another_model(void **state) {
     assert_true(d.made > 0);
     assert_string_not_equal(stage_of(a.report, "released", "model"),
                             stage_of(d.report, "released", "model"));
+    /* So is one that was written with an inference profile, and it keeps the profile. */
+    put_file("mine/holdfast.json", "{\"profile\":{\"system\":\"be kind\"}}");
+    struct outcome e = run_lab("store", &c, false, false, MINE, 1);
+    assert_int_equal(e.rc, HOLD_OK);
+    assert_true(e.made > 0);
+    struct hold_ctx ctx = {.threads = 1};
+    struct hold_lab lab = {.ctx = &ctx};
+    assert_ok(hold_store_open(&lab.store, "store", &ctx, &err));
+    assert_ok(hold_cpu_new(&lab.device, 1, "portable", &err));
+    assert_ok(hold_lab_load_named(&lab, stage_of(e.report, "released", "model"), &err));
+    assert_string_equal(json_string_value(json_object_get(lab.model.profile, "system")), "be kind");
+    hold_lab_release(&lab);
+    hold_device_free(lab.device);
+    hold_store_close(lab.store);
     json_decref(a.report);
     json_decref(b.report);
     json_decref(d.report);
+    json_decref(e.report);
 }
 
 static void what_cannot_be_planned_is_refused_by_name(void **state) {

@@ -462,6 +462,39 @@ static void a_damaged_pointer_is_passed_over(void **state) {
     hold_store_close(s);
 }
 
+/* What names a file must be an id, and a file of the store is small. */
+static void hostile_names_and_sizes_are_refused(void **state) {
+    (void)state;
+    struct hold_error err = {0};
+    char content[HOLD_HASH_HEX], id[HOLD_HASH_HEX], path[4096];
+    json_t *o = NULL;
+    struct hold_store *s = open_store();
+    make_text(s, "one", "good", content);
+    id_of("one", id);
+    put_file("outside.json", "{}");
+    assert_int_equal(mkdir("outside", 0777), 0);
+    put_file("outside/manifest.json", "{}");
+    assert_int_equal(hold_store_spec_manifest(s, "../../outside", &o, &err), HOLD_EFORMAT);
+    assert_string_equal(err.text, "store/spec: '../../outside' is no id (64 digits of 0-9 a-f)");
+    assert_int_equal(hold_store_manifest(s, "../../outside", &o, &err), HOLD_EFORMAT);
+    assert_string_equal(err.text,
+                        "store/artifact: '../../outside' is no id (64 digits of 0-9 a-f)");
+    snprintf(path, sizeof path, "store/artifact/%s/manifest.json", content);
+    put_file(path, "[]");
+    assert_int_equal(hold_store_manifest(s, content, &o, &err), HOLD_EFORMAT);
+    assert_non_null(strstr(err.text, "manifest.json: not an object"));
+    assert_int_equal(truncate(path, 1 << 30), 0);
+    assert_int_equal(hold_store_manifest(s, content, &o, &err), HOLD_EDATA);
+    assert_non_null(
+        strstr(err.text, "manifest.json: found 1073741824 bytes, expected at most 67108864"));
+    snprintf(path, sizeof path, "store/spec/%s.json", id);
+    assert_int_equal(truncate(path, 1 << 30), 0);
+    assert_int_equal(hold_store_spec_manifest(s, id, &o, &err), HOLD_EDATA);
+    assert_non_null(strstr(err.text, ".json: found 1073741824 bytes, expected at most 67108864"));
+    assert_false(is_there(s, "one", content));
+    hold_store_close(s);
+}
+
 static int publish_on_a_full_disk(void) {
     struct hold_error err = {0};
     struct hold_store *s = NULL;
@@ -670,6 +703,7 @@ int main(void) {
         in_folder(force_replaces_the_pointer_alone),
         in_folder(a_damaged_artifact_is_not_found_and_is_made_again),
         in_folder(a_damaged_pointer_is_passed_over),
+        in_folder(hostile_names_and_sizes_are_refused),
         in_folder(a_full_disk_leaves_no_artifact_and_the_checkpoints),
         in_folder(a_read_only_store_is_read),
         in_folder(a_pin_keeps_a_stage_and_its_inputs),

@@ -6,14 +6,17 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include <cmocka.h>
 
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "formats/vocab.h"
+#include "tokenizer/bpe.h"
 #include "tokenizer/tokenizer.h"
 
 #define DIR HOLD_SOURCE_DIR "/tests/golden/tokenizer/"
@@ -189,7 +192,7 @@ static void unigram_takes_the_best_row(void **state) {
 static void written_as_json(void **state) {
     (void)state;
     static const char *const TEXTS[] = {"ab a aab",  "<us er>b", "  b\xC3\xA9", "aaaa <s>",
-                                        "<s>a</s>b", "",         "baba ab aba"};
+                                        "<s>a</s>b", "",         "baba ab aba", "<us" BLANK "er>b"};
     for (int prefix = 0; prefix < 2; prefix++) {
         struct pieces p;
         struct hold_error err = {0};
@@ -229,6 +232,72 @@ static void written_as_json(void **state) {
         hold_tokenizer_free(t);
         hold_tokenizer_free(back);
     }
+}
+
+/* Pieces that tokenizer.json cannot hold are not written as others. */
+static void not_written_as_json(void **state) {
+    (void)state;
+    for (int kind = HOLD_VOCAB_BPE; kind <= HOLD_VOCAB_SPM; kind++) {
+        struct pieces p;
+        struct hold_error err = {0};
+        static int32_t lengths[ROOM];
+        json_t *json = NULL;
+        start(&p, (enum hold_vocab_kind)kind);
+        p.v.pre = "gpt-2";
+        add(&p, "a", -1);
+        int32_t twice = add(&p, "a", -2);
+        p.types[twice] = HOLD_PIECE_UNUSED;
+        assert_int_equal(hold_vocab_to_json(&json, &p.v, "x.gguf", &err), HOLD_EUNSUPPORTED);
+        assert_string_equal(
+            err.text, "x.gguf: pieces 260 and 261 are both \"a\", which tokenizer.json cannot say");
+        assert_null(json);
+        for (int32_t i = 0; i < p.v.n_pieces; i++) {
+            lengths[i] = (int32_t)strlen(p.text[i]);
+        }
+        p.text[twice] = "b\0c";
+        lengths[twice] = 3;
+        p.v.lengths = lengths;
+        assert_int_equal(hold_vocab_to_json(&json, &p.v, "x.gguf", &err), HOLD_EUNSUPPORTED);
+        assert_string_equal(err.text,
+                            "x.gguf: piece 261 holds a NUL byte, which tokenizer.json cannot say");
+        assert_null(json);
+    }
+}
+
+static struct hold_tokenizer *from_text(const char *text) {
+    struct hold_error err = {0};
+    struct hold_tokenizer *t = NULL;
+    json_error_t at;
+    json_t *json = json_loads(text, 0, &at);
+    assert_non_null(json);
+    if (hold_tokenizer_from_json(&t, json, NULL, "tokenizer.json", &err) != HOLD_OK) {
+        fail_msg("%s", err.text);
+    }
+    json_decref(json);
+    return t;
+}
+
+#define DECODER                                                    \
+    "\"decoder\":{\"type\":\"Metaspace\",\"replacement\":\"" BLANK \
+    "\",\"prepend_scheme\":\"never\"}"
+
+/* Steps that feed each other would make gigabytes of one letter. */
+static void normalizer_growth_is_bounded(void **state) {
+    (void)state;
+#define EIGHT "aaaaaaaa"
+#define STEP "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"" EIGHT EIGHT "\"}"
+    struct hold_error err = {0};
+    struct hold_ids ids = {0};
+    struct hold_tokenizer *t = from_text(
+        "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" STEP "," STEP "," STEP "," STEP
+        "," STEP "," STEP "]}," DECODER ",\"model\":{\"type\":\"Unigram\",\"unk_id\":0,"
+        "\"vocab\":[[\"<unk>\",0]]}}");
+    assert_int_equal(hold_tokenizer_encode(t, "b", 1, false, &ids, &err), HOLD_OK);
+    assert_int_equal(hold_tokenizer_encode(t, "a", 1, false, &ids, &err), HOLD_EDATA);
+    assert_string_equal(err.text, "the normalizer makes more than 4160 bytes of a text, at most 64 "
+                                  "a byte and 4096 more are taken");
+    hold_ids_release(&ids);
+    hold_tokenizer_free(t);
 }
 
 static const char *const FILES[] = {"llama2", "mistral", "gemma", "unigram", "charsmap"};
@@ -321,6 +390,43 @@ static void nested_pieces_are_fast(void **state) {
         assert_fast(t, "a");
         hold_tokenizer_free(t);
     }
+}
+
+/* Keys made to stand side by side in the table: a look-up does not walk along all of them. */
+static void colliding_names_are_fast(void **state) {
+    (void)state;
+    enum { KEYS = 1 << 16, MASK = 2 * KEYS - 1, LOOK_UPS = 1 << 17, WIDTH = 10 };
+    struct hold_error err = {0};
+    struct hold_names names;
+    char(*keys)[WIDTH + 1] = calloc(KEYS + 1, sizeof *keys), key[WIDTH + 1];
+    int32_t old = -1, left = KEYS;
+    assert_non_null(keys);
+    assert_int_equal(hold_names_init(&names, KEYS, &err), HOLD_OK);
+    assert_int_equal(names.mask, MASK);
+    for (int n = 0; left > 0 || keys[KEYS][0] == '\0'; n++) {
+        snprintf(key, sizeof key, "%0*d", WIDTH, n);
+        uint64_t hash = hold_fnv(key, WIDTH);
+        size_t slot = (size_t)(hash ^ hash >> 32) & MASK;
+        if (slot < KEYS && keys[slot][0] == '\0') {
+            memcpy(keys[slot], key, sizeof key);
+            assert_int_equal(hold_names_put(&names, keys[slot], WIDTH, (int32_t)slot, &old, &err),
+                             HOLD_OK);
+            left--;
+        } else if (slot == 0) {
+            memcpy(keys[KEYS], key, sizeof key); /* of the first place, and not there */
+        }
+    }
+    double from = seconds();
+    for (int i = 0; i < LOOK_UPS; i++) {
+        assert_int_equal(hold_names_get(&names, keys[KEYS], WIDTH), -1);
+    }
+    assert_int_equal(hold_names_get(&names, keys[KEYS - 1], WIDTH), KEYS - 1);
+    double took = seconds() - from;
+    if (took > 4) { /* about a tenth of a second */
+        fail_msg("%d look-ups took %.1f s", LOOK_UPS, took);
+    }
+    hold_names_release(&names);
+    free(keys);
 }
 
 static void bad_vocabularies(void **state) {
@@ -479,6 +585,9 @@ int main(void) {
         cmocka_unit_test(unigram_takes_the_best_row),
         cmocka_unit_test(unigram_knows_no_added_tokens),
         cmocka_unit_test(written_as_json),
+        cmocka_unit_test(not_written_as_json),
+        cmocka_unit_test(normalizer_growth_is_bounded),
+        cmocka_unit_test(colliding_names_are_fast),
         cmocka_unit_test(control_tokens_by_origin),
         cmocka_unit_test(long_text_is_fast),
         cmocka_unit_test(nested_pieces_are_fast),
