@@ -121,11 +121,7 @@ static int unknown_format(struct hold_fault *f, json_t *data) {
             hold_shape_hint(meant, key, KEYS, N_KEYS);
     }
     int status;
-    if (json_is_array(json_object_get(data, "completions")))
-        status = hold_shape_bad(f, "scored_completions",
-                                "completions: several scored answers are not read: make a row of "
-                                "prompt, chosen and rejected of two of them");
-    else if (hold_shape_has(data, "instruction"))
+    if (hold_shape_has(data, "instruction"))
         status = hold_shape_bad(f, "missing_key",
                                 "output: missing (a row with instruction needs output)");
     else if (hold_shape_has(data, "completion"))
@@ -143,6 +139,18 @@ static int unknown_format(struct hold_fault *f, json_t *data) {
             found.len ? "the keys " : "no keys", hold_str_text(&found), meant);
     hold_str_release(&found);
     return status;
+}
+
+/* UltraFeedback's layout and its like: a question and several answers with their scores. */
+static int check_scored(struct hold_fault *f, const json_t *data) {
+    const json_t *list = json_object_get(data, "completions");
+    if (!json_is_array(list))
+        return HOLD_OK;
+    return hold_shape_bad(f, "scored_completions",
+                          "completions: several scored answers are not read (found %zu): make a "
+                          "row of prompt, chosen and rejected of two of them, or of prompt and "
+                          "completion of the best",
+                          json_array_size(list));
 }
 
 /* The first format, in this order, whose keys are all there; null counts as not there. */
@@ -235,7 +243,9 @@ static int make_row(struct hold_fault *f, json_t *data, long line, struct hold_r
         status = hold_shape_bad(f, "not_an_object", "the row is %s, expected an object",
                                 hold_shape_kind(data));
     else if (!detect(data, &row->format))
-        status = unknown_format(f, data);
+        status = check_scored(f, data) ? HOLD_EDATA : unknown_format(f, data);
+    else if (row->format == HOLD_ROW_PROMPT && check_scored(f, data))
+        status = HOLD_EDATA;
     else
         status = fill_content(f, row);
     if (!status && row->messages)

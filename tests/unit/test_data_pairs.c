@@ -169,7 +169,9 @@ static void errors(void **state) {
     refused_one("{'prompt':'q','chosen':[{'role':'assistent','content':'x'}],'rejected':'y'}",
                 "unknown_role", "chosen[0].role: \"assistent\" is not a role");
     refused_one("{'instruction':'q','completions':[{'response':'x','overall_score':8}]}",
-                "scored_completions", "several scored answers are not read");
+                "scored_completions", "several scored answers are not read (found 1)");
+    refused_one("{'prompt':'q','completions':[{'response':'x','score':8},{'response':'y'}]}",
+                "scored_completions", "several scored answers are not read (found 2)");
 }
 
 #define PAIR "{'id':'n','prompt':'q','chosen':'x','rejected':'y','score_chosen':8}"
