@@ -94,6 +94,12 @@ static void layouts(void **state) {
     pair("{'chosen':[{'from':'human','value':'q'},{'from':'gpt','value':'x'}],"
          "'rejected':[{'from':'human','value':'q'},{'from':'gpt','value':'y'}]}",
          HOLD_ROW_PAIR_WHOLE, 1, ASKED_X, ASKED_Y);
+    /* Messages that ask, and messages that are another copy of a whole conversation. */
+    pair("{'messages':[" U("q") "],'chosen':" A("x") ",'rejected':" A("y") "}", PROMPT, 1, ASKED_X,
+         ASKED_Y);
+    pair("{'messages':[" U("q") "],'chosen':'x','rejected':'y'}", PROMPT, 1, ASKED_X, ASKED_Y);
+    pair("{'messages':" ASKED_X ",'chosen':" ASKED_X ",'rejected':" ASKED_Y "}",
+         HOLD_ROW_PAIR_WHOLE, 1, ASKED_X, ASKED_Y);
     /* OpenAI: the names of the guide and of the schema. */
     pair("{'input':{'messages':[" U("q") "],'tools':[],'parallel_tool_calls':true},"
                                          "'preferred_output':[" A(
