@@ -22,8 +22,9 @@ static int make_room(struct hold_issues *s, struct hold_error *err) {
 
 int hold_issues_add(struct hold_issues *s, bool error, const char *rule, long line,
                     struct hold_error *err, const char *format, ...) {
-    if (s->n >= HOLD_ISSUES_KEPT) {
-        *(error ? &s->n_errors : &s->n_warnings) += 1;
+    int64_t *count = error ? &s->n_errors : &s->n_warnings;
+    if (*count >= HOLD_ISSUES_KEPT) {
+        *count += 1;
         return HOLD_OK;
     }
     char raw[HOLD_ERROR_TEXT], shown[HOLD_ERROR_TEXT];
@@ -39,7 +40,7 @@ int hold_issues_add(struct hold_issues *s, bool error, const char *rule, long li
     if (!text)
         return hold_fail(err, HOLD_ENOMEMORY, "not enough memory for a finding");
     s->item[s->n++] = (struct hold_issue){error, line, text, rule};
-    *(error ? &s->n_errors : &s->n_warnings) += 1;
+    *count += 1;
     return HOLD_OK;
 }
 

@@ -66,8 +66,9 @@ struct hold_issue {
     char *text;       /* "file:line[:column]: error: messages[2].role: ..."; owned */
     const char *rule; /* stable word: "syntax", "unknown_role", "no_trained_token", ... */
 };
-/* The counts are of all findings; beyond the first HOLD_ISSUES_KEPT the texts are not kept, so that
- * a damaged file of many lines cannot fill the memory. */
+/* The counts are of all findings; the texts are kept of the first HOLD_ISSUES_KEPT errors and as
+ * many warnings, so that a damaged file of many lines cannot fill the memory, and no errors stay
+ * unsaid behind warnings. */
 enum { HOLD_ISSUES_KEPT = 10000 };
 struct hold_issues {
     int64_t n, cap, n_errors, n_warnings;
