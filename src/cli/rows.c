@@ -10,7 +10,7 @@
 static int append(struct hold_rows *to, struct hold_rows *from, struct hold_error *err) {
     int rc = HOLD_OK;
     for (int64_t i = 0; rc == HOLD_OK && i < from->n; i++)
-        rc = hold_rows_add(to, from->row[i].data, from->row[i].line, NULL, err);
+        rc = hold_rows_share(to, &from->row[i], err);
     hold_rows_release(from);
     return rc;
 }

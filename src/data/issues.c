@@ -51,9 +51,8 @@ void hold_issues_release(struct hold_issues *s) {
     *s = (struct hold_issues){0};
 }
 
-int hold_rows_fault(const struct hold_rows *rows, struct hold_issues *issues, const char *rule,
-                    long line, long column, const char *text, struct hold_error *err) {
-    const char *path = rows->path ? rows->path : "rows";
+static int fault(const char *path, struct hold_issues *issues, const char *rule, long line,
+                 long column, const char *text, struct hold_error *err) {
     char column_text[24] = "";
     if (column > 0)
         snprintf(column_text, sizeof(column_text), ":%ld", column);
@@ -61,4 +60,14 @@ int hold_rows_fault(const struct hold_rows *rows, struct hold_issues *issues, co
         return hold_issues_add(issues, true, rule, line, err, "%s:%ld%s: error: %s", path, line,
                                column_text, text);
     return hold_fail(err, HOLD_EDATA, "%s:%ld%s: error: %s", path, line, column_text, text);
+}
+
+int hold_rows_fault(const struct hold_rows *rows, struct hold_issues *issues, const char *rule,
+                    long line, long column, const char *text, struct hold_error *err) {
+    return fault(rows->path ? rows->path : "rows", issues, rule, line, column, text, err);
+}
+
+int hold_row_fault(const struct hold_row *row, struct hold_issues *issues, const char *rule,
+                   const char *text, struct hold_error *err) {
+    return fault(hold_row_file(row), issues, rule, row->line, 0, text, err);
 }

@@ -339,7 +339,7 @@ int hold_rows_take_side(struct hold_rows *rows, enum hold_side side, int64_t *le
     if (side != HOLD_SIDE_CHOSEN && side != HOLD_SIDE_REJECTED) {
         char text[HOLD_ERROR_TEXT];
         hold_row_pair_text(&rows->row[first], text);
-        return hold_rows_fault(rows, issues, "preference_row", rows->row[first].line, 0, text, err);
+        return hold_row_fault(&rows->row[first], issues, "preference_row", text, err);
     }
     out.path = hold_strdup(rows->path ? rows->path : "rows");
     int status = out.path ? HOLD_OK : hold_fail(err, HOLD_ENOMEMORY, "not enough memory for rows");
@@ -349,8 +349,12 @@ int hold_rows_take_side(struct hold_rows *rows, enum hold_side side, int64_t *le
             n++;
             continue;
         }
-        json_t *data = one.side == HOLD_SIDE_ONLY ? json_incref(one.data) : side_data(&one);
-        status = data ? hold_rows_add(&out, data, one.line, issues, err)
+        if (one.side == HOLD_SIDE_ONLY) {
+            status = hold_rows_share(&out, &one, err);
+            continue;
+        }
+        json_t *data = side_data(&one);
+        status = data ? hold_rows_add_at(&out, data, &one, issues, err)
                       : hold_fail(err, HOLD_ENOMEMORY, "not enough memory for rows");
         json_decref(data);
     }

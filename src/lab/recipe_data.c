@@ -92,7 +92,7 @@ static int read_file(struct hold_data_set *d, const char *path, struct hold_erro
         return HOLD_OK;
     }
     for (int64_t i = 0; rc == HOLD_OK && i < rows.n; i++)
-        rc = hold_rows_add(&d->rows, rows.row[i].data, rows.row[i].line, NULL, err);
+        rc = hold_rows_share(&d->rows, &rows.row[i], err);
     hold_rows_release(&rows);
     return rc;
 }
@@ -157,10 +157,8 @@ static int take_share(struct hold_data_set *d, const struct hold_view *v, struct
         order[i] = (uint32_t)i;
     if (rc == HOLD_OK)
         hold_rng_shuffle(&rng, order, (uint32_t)n);
-    for (int64_t i = 0; rc == HOLD_OK && i < take; i++) {
-        const struct hold_row *row = &d->rows.row[order[d->skip + i]];
-        rc = hold_rows_add(&out, row->data, row->line, NULL, err);
-    }
+    for (int64_t i = 0; rc == HOLD_OK && i < take; i++)
+        rc = hold_rows_share(&out, &d->rows.row[order[d->skip + i]], err);
     hold_free(memory);
     if (rc < 0) {
         hold_rows_release(&out);

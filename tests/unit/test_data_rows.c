@@ -321,7 +321,8 @@ static void write_back(void **state) {
     hold_str_release(&text);
 }
 
-/* Beyond the limit findings are counted and their texts are not kept. */
+/* Beyond the limit findings are counted and their texts are not kept; warnings take no room from
+ * errors. */
 static void many_issues(void **state) {
     (void)state;
     struct hold_issues issues = {0};
