@@ -132,7 +132,8 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
                                         .adapter = o->adapter,
                                         .data = o->data,
                                         .eval_data = o->eval_data,
-                                        .preference = o->preference};
+                                        .preference = o->preference,
+                                        .no_evaluation = hold_cli_is_given(cli, "eval_strategy")};
     int rc = hold_training_folders(cli, &files, &o->train, err);
     if (rc == HOLD_OK)
         rc = hold_training_open(&t, cli, &files, &o->train, hold_cli_now(), err);

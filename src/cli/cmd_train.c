@@ -334,7 +334,8 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
                                         .adapter = j.o->adapter,
                                         .data = j.o->data,
                                         .eval_data = j.o->eval_data,
-                                        .preference = j.o->preference};
+                                        .preference = j.o->preference,
+                                        .no_evaluation = hold_cli_is_given(cli, "eval_strategy")};
     int rc = hold_training_folders(cli, &files, &((struct options *)opts)->train, err);
     if (rc == HOLD_OK)
         rc = open_folder(&j, err);

@@ -97,6 +97,19 @@ static int read_file(struct hold_data_set *d, const char *path, struct hold_erro
     return rc;
 }
 
+/* One file, or the parts of a folder's split: a list joined by newlines. */
+static int read_files(struct hold_data_set *d, const char *files, struct hold_error *err) {
+    struct hold_str path = HOLD_STR_INIT;
+    int rc = HOLD_OK;
+    while (rc == HOLD_OK && hold_files_next(&files, &path)) {
+        rc = hold_str_check(&path, err);
+        if (rc == HOLD_OK)
+            rc = read_file(d, hold_str_text(&path), err);
+    }
+    hold_str_release(&path);
+    return rc;
+}
+
 static int add_file(struct hold_recipe *r, struct hold_data_set *d, const struct hold_view *v,
                     struct hold_error *err) {
     const char *file = NULL;
@@ -113,7 +126,7 @@ static int add_file(struct hold_recipe *r, struct hold_data_set *d, const struct
         hold_str_release(&dir);
     }
     if (rc == HOLD_OK)
-        rc = read_file(d, hold_str_text(&path), err);
+        rc = read_files(d, hold_str_text(&path), err);
     hold_str_release(&path);
     return rc;
 }
