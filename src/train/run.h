@@ -92,6 +92,10 @@ struct hold_run {
     int64_t host_bytes;    /* of references' caches, as far as the run fills them */
     bool counting;         /* of sizing: the work counts, also of what is made once */
     double attention_flop; /* sizing: what the dry device cannot count */
+    struct hold_made_once {
+        double flop;
+        int64_t rows, caches;
+    } once[HOLD_MAX_STREAMS]; /* of references: what was made so far, of each stream's rows */
     struct hold_train_result result;
 };
 
@@ -136,6 +140,10 @@ struct hold_tensor hold_reference_direction(const struct hold_reference *r, int6
 /* The head that goes with the cached hidden rows: the model's, or its copy where it is trained. */
 struct hold_param hold_reference_head(const struct hold_run *run, const struct hold_reference *r);
 
+/* pass.c: sizing: a forward pass's attention, and with a recording tape its backward's. */
+void hold_count_attention(struct hold_run *run, const struct hold_tokens *tokens);
+/* All FLOP so far. */
+double hold_run_flop(const struct hold_run *run);
 /* pass.c: ordinal of every label within its example, in the arena; NULL: no memory. */
 int32_t *hold_label_ordinals(const struct hold_batch *b, struct hold_arena *arena);
 
