@@ -244,3 +244,10 @@ bool hold_cli_is_given(const struct hold_cli *cli, const char *name) {
             return true;
     return false;
 }
+
+void hold_cli_tell_idle(struct hold_cli *cli, const char *name, const char *beside) {
+    char shown[NAME_TEXT];
+    snprintf(shown, sizeof shown, "%s", name);
+    replace(shown, '_', '-');
+    hold_log(&cli->ctx, HOLD_WARN, "options", "--%s: has no effect %s", shown, beside);
+}

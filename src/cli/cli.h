@@ -81,6 +81,8 @@ int hold_cli_parse(struct hold_cli *cli, void *options, int n, char **args, int 
                    struct hold_error *err);
 /* Whether the option, by its name with underscores, stands on the command line. */
 bool hold_cli_is_given(const struct hold_cli *cli, const char *name);
+/* Warns that an option does nothing beside (or without) others. */
+void hold_cli_tell_idle(struct hold_cli *cli, const char *name, const char *beside);
 /* Help text of a command, as --help prints it. */
 void hold_cli_help(const struct hold_command *c, struct hold_str *out);
 

@@ -154,6 +154,34 @@ static int warn_shared(struct hold_cli *cli, const struct hold_training *t,
     return HOLD_OK;
 }
 
+/* Options that were given beside others that switch them off. */
+static void tell_idle(struct hold_cli *cli, const struct hold_train_config *c) {
+    bool full = strcmp(c->tuning, "full") == 0, sgd = strcmp(c->optim, "sgd") == 0;
+    const struct {
+        const char *option;
+        bool idle;
+        const char *beside;
+    } ROWS[] = {
+        {"lora_r", full, "with --tuning full"},
+        {"lora_alpha", full, "with --tuning full"},
+        {"lora_dropout", full, "with --tuning full"},
+        {"lora_target_modules", full, "with --tuning full"},
+        {"momentum", !sgd, "with --optim adamw"},
+        {"adam_beta1", sgd, "with --optim sgd"},
+        {"adam_beta2", sgd, "with --optim sgd"},
+        {"adam_epsilon", sgd, "with --optim sgd"},
+        {"num_train_epochs", c->max_steps > 0, "with --max-steps"},
+        {"eval_steps", strcmp(c->eval_strategy, "steps") != 0,
+         strcmp(c->eval_strategy, "no") == 0 ? "with --eval-strategy no"
+                                             : "with --eval-strategy epoch"},
+        {"early_stopping_threshold", c->early_stopping_patience == 0,
+         "with --early-stopping-patience 0"},
+    };
+    for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++)
+        if (ROWS[i].idle && hold_cli_is_given(cli, ROWS[i].option))
+            hold_cli_tell_idle(cli, ROWS[i].option, ROWS[i].beside);
+}
+
 int hold_training_open(struct hold_training *t, struct hold_cli *cli,
                        const struct hold_training_files *files, const struct hold_train_config *c,
                        int64_t now, struct hold_error *err) {
@@ -169,6 +197,7 @@ int hold_training_open(struct hold_training *t, struct hold_cli *cli,
                          evaluates ? "--eval-data needs --eval-strategy steps or epoch"
                                    : "--eval-strategy %s needs --eval-data FILE",
                          c->eval_strategy);
+    tell_idle(cli, c);
     struct hold_error inner = {0};
     int rc = hold_model_check_targets(c->lora_target_modules, &inner);
     if (rc < 0)

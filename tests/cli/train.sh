@@ -56,6 +56,15 @@ echo '{"merged_id":"x"}' >moved/holdfast.json
 expect 1 holdfast generate -m moved --prompts prompts.jsonl
 says "moved/holdfast.json: merged_id: 'x' is no id"
 
+# What does nothing beside other options is said to.
+expect 0 holdfast train --data rows.jsonl --max-steps 1 -o idle --momentum 0.9 --eval-steps 5 --probe-steps 2
+says "--momentum: has no effect with --optim adamw"
+says "--eval-steps: has no effect with --eval-strategy no"
+says "--probe-steps: has no effect without --probe or --samples"
+says "1 step, loss"
+expect 0 holdfast train --data rows.jsonl --max-steps 1 -o sgd --optim sgd --momentum 0.9
+! grep -q "has no effect" "$scratch/err" || fail "momentum of sgd was called idle"
+
 # Stopped by a signal, gone on with: the same bytes as without the stop.
 long='--data rows.jsonl --max-steps 1200 --save-steps 500 --threads 1'
 expect 0 holdfast train $long -o uncut
