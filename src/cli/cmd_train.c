@@ -277,12 +277,21 @@ static int train(struct job *j, struct hold_error *err) {
 
 /* Forget the training that the folder holds: what train writes and nothing else. */
 static int forget_training(const struct job *j, struct hold_error *err) {
-    static const char *const OURS[] = {"train.json",           "metrics.jsonl",
-                                       "probes.jsonl",         "samples.jsonl",
-                                       "adapter_config.json",  "config.json",
-                                       "inference.json",       "adapter_model.safetensors",
-                                       "model.safetensors",    "tokenizer.json",
-                                       "tokenizer_config.json"};
+    static const char *const OURS[] = {"train.json",
+                                       "metrics.jsonl",
+                                       "probes.jsonl",
+                                       "samples.jsonl",
+                                       "adapter_config.json",
+                                       "config.json",
+                                       "inference.json",
+                                       "adapter_model.safetensors",
+                                       "model.safetensors",
+                                       "tokenizer.json",
+                                       "tokenizer_config.json",
+                                       "special_tokens_map.json",
+                                       "chat_template.jinja",
+                                       "chat_template.json",
+                                       "generation_config.json"};
     char **names = NULL;
     size_t n = 0;
     struct hold_str path = HOLD_STR_INIT;

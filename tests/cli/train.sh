@@ -97,6 +97,10 @@ expect 0 holdfast train --data rows.jsonl --max-steps 2 --tuning full -o whole -
 [ -s whole/model.safetensors ] || fail "no model was written"
 [ ! -e whole/adapter_config.json ] || fail "the old adapter is still there"
 expect 0 holdfast model verify whole
+expect 0 holdfast train --data rows.jsonl --max-steps 2 -o whole --overwrite
+for file in config.json generation_config.json chat_template.jinja tokenizer.json model.safetensors; do
+    [ ! -e whole/$file ] || fail "--overwrite left $file of the old model to the new one"
+done
 
 # An adapter merged and loaded gives the logits of model and adapter.
 echo '[5,6,7,8]' >ids.jsonl
