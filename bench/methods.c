@@ -149,10 +149,11 @@ static int run_method(struct bench *b, const struct hold_method *m, struct hold_
     if (rc < 0)
         return rc;
     struct cost p = mean(&plain, b->steps), o = mean(&own, b->steps);
+    double passes = h->passes + h->once; /* the first epoch */
     printf("%-10s %-5s %7.2f %9.2f %9.3f %9.3f %+9.2f%% %+8.1f%% %+8.1f%% %8.3f\n", m->name,
-           h->rows_only ? "rows" : "tree", h->passes, 1e-9 * o.flop, o.cpu, o.wall,
-           100 * (o.flop / (h->passes * p.flop) - 1), 100 * (o.cpu / (h->passes * p.cpu) - 1),
-           100 * (o.wall / (h->passes * p.wall) - 1), (double)own.foretold / (double)own.bytes);
+           h->rows_only ? "rows" : "tree", passes, 1e-9 * o.flop, o.cpu, o.wall,
+           100 * (o.flop / (passes * p.flop) - 1), 100 * (o.cpu / (passes * p.cpu) - 1),
+           100 * (o.wall / (passes * p.wall) - 1), (double)own.foretold / (double)own.bytes);
     fflush(stdout);
     return HOLD_OK;
 }

@@ -23,14 +23,7 @@ const struct hold_option hold_common_options[] = {
 };
 #undef T
 
-enum { TABLES = 3, NAME_TEXT = 128, GIVEN_MOST = 128 };
-
-/* The options that stood on the command line so far. */
-struct given {
-    size_t n;
-    const struct hold_option *row[GIVEN_MOST];
-    const char *value[GIVEN_MOST];
-};
+enum { TABLES = 3, NAME_TEXT = 128 };
 
 struct table {
     const struct hold_option *rows;
@@ -137,13 +130,14 @@ static bool is_many(const struct hold_command *c, const char *name) {
 
 /* An option given again adds to the first where it is a list; else only what changes nothing may be
  * said twice: the last one winning would hide the first. */
-static int note_given(struct hold_cli *cli, struct given *given, const struct hold_option *row,
-                      const char *where, const char **value, struct hold_error *err) {
+static int note_given(struct hold_cli *cli, const struct hold_option *row, const char *where,
+                      const char **value, struct hold_error *err) {
+    struct hold_given *given = &cli->given;
     size_t i = 0;
     while (i < given->n && given->row[i] != row)
         i++;
-    if (i == GIVEN_MOST)
-        return hold_fail(err, HOLD_EUSAGE, "more than %d options", GIVEN_MOST);
+    if (i == HOLD_GIVEN_MOST)
+        return hold_fail(err, HOLD_EUSAGE, "more than %d options", HOLD_GIVEN_MOST);
     if (i < given->n && is_many(cli->command, row->name)) {
         struct hold_str list = HOLD_STR_INIT;
         hold_str_addf(&list, "%s\n%s", given->value[i], *value);
@@ -161,12 +155,12 @@ static int note_given(struct hold_cli *cli, struct given *given, const struct ho
     return HOLD_OK;
 }
 
-static int set(struct hold_cli *cli, struct given *given, const struct hold_option *row,
-               void *target, const char *value, struct hold_error *err) {
+static int set(struct hold_cli *cli, const struct hold_option *row, void *target, const char *value,
+               struct hold_error *err) {
     char where[NAME_TEXT];
     snprintf(where, sizeof where, "--%s", row->name);
     replace(where, '_', '-');
-    int rc = note_given(cli, given, row, where, &value, err);
+    int rc = note_given(cli, row, where, &value, err);
     if (rc < 0)
         return rc;
     const struct hold_option one[2] = {*row, {0}};
@@ -174,8 +168,8 @@ static int set(struct hold_cli *cli, struct given *given, const struct hold_opti
 }
 
 /* One option at args[*i]; advances *i past its value. */
-static int take_option(struct hold_cli *cli, const struct table tables[TABLES], struct given *given,
-                       int n, char **args, int *i, struct hold_error *err) {
+static int take_option(struct hold_cli *cli, const struct table tables[TABLES], int n, char **args,
+                       int *i, struct hold_error *err) {
     const char *arg = args[*i];
     void *target = NULL;
     bool no = false;
@@ -192,7 +186,7 @@ static int take_option(struct hold_cli *cli, const struct table tables[TABLES], 
         value = no ? "false" : "true";
     if (value == NULL && *i + 1 >= n)
         return hold_fail(err, HOLD_EUSAGE, "%s: a value is missing", arg);
-    return set(cli, given, found, target, value == NULL ? args[++*i] : value, err);
+    return set(cli, found, target, value == NULL ? args[++*i] : value, err);
 }
 
 /* HOLDFAST_THREADS and so on; what a shell exports as empty counts as not set. */
@@ -221,7 +215,6 @@ int hold_cli_parse(struct hold_cli *cli, void *options, int n, char **args, int 
     const struct table tables[TABLES] = {
         {c->options, options}, {c->more, options}, {hold_common_options, &cli->common}};
     bool only_args = false;
-    struct given given = {.n = 0};
     *n_left = 0;
     int rc = take_environment(&tables[2], NULL, err);
     if (rc == HOLD_OK)
@@ -230,7 +223,7 @@ int hold_cli_parse(struct hold_cli *cli, void *options, int n, char **args, int 
         if (!only_args && strcmp(args[i], "--") == 0)
             only_args = true;
         else if (!only_args && args[i][0] == '-' && args[i][1] != '\0')
-            rc = take_option(cli, tables, &given, n, args, &i, err);
+            rc = take_option(cli, tables, n, args, &i, err);
         else
             args[(*n_left)++] = args[i];
     }
@@ -243,4 +236,18 @@ int hold_cli_parse(struct hold_cli *cli, void *options, int n, char **args, int 
         return hold_fail(err, HOLD_EUSAGE, "unexpected argument '%s'; usage: holdfast %s %s",
                          args[c->max_args], c->name, c->usage);
     return HOLD_OK;
+}
+
+bool hold_cli_is_given(const struct hold_cli *cli, const char *name) {
+    for (size_t i = 0; i < cli->given.n; i++)
+        if (strcmp(cli->given.row[i]->name, name) == 0)
+            return true;
+    return false;
+}
+
+void hold_cli_tell_idle(struct hold_cli *cli, const char *name, const char *beside) {
+    char shown[NAME_TEXT];
+    snprintf(shown, sizeof shown, "%s", name);
+    replace(shown, '_', '-');
+    hold_log(&cli->ctx, HOLD_WARN, "options", "--%s: has no effect %s", shown, beside);
 }

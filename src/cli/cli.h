@@ -26,6 +26,7 @@ struct hold_common {
 };
 extern const struct hold_option hold_common_options[];
 
+enum { HOLD_GIVEN_MOST = 128 };
 struct hold_cli {
     const struct hold_command *command;
     struct hold_common common;
@@ -34,7 +35,12 @@ struct hold_cli {
     struct hold_str models; /* home/models */
     struct hold_str store;
     struct hold_arena arena; /* values of options that are lists */
-    bool terminal;           /* stderr is one: progress is drawn in place */
+    struct hold_given {      /* options on the command line, each once */
+        const struct hold_option *row[HOLD_GIVEN_MOST];
+        const char *value[HOLD_GIVEN_MOST];
+        size_t n;
+    } given;
+    bool terminal; /* stderr is one: progress is drawn in place */
     double last_drawn, last_said;
     bool said; /* of the current work, where there is no terminal */
 };
@@ -73,6 +79,10 @@ extern const struct hold_command *const hold_commands[]; /* NULL-ended, sorted *
  * arguments are moved to the front of args and counted. */
 int hold_cli_parse(struct hold_cli *cli, void *options, int n, char **args, int *n_left,
                    struct hold_error *err);
+/* Whether the option, by its name with underscores, stands on the command line. */
+bool hold_cli_is_given(const struct hold_cli *cli, const char *name);
+/* Warns that an option does nothing beside (or without) others. */
+void hold_cli_tell_idle(struct hold_cli *cli, const char *name, const char *beside);
 /* Help text of a command, as --help prints it. */
 void hold_cli_help(const struct hold_command *c, struct hold_str *out);
 
@@ -143,10 +153,12 @@ void hold_cli_bytes(char out[32], double bytes);
     HOLD_TEXT(T, preference, "refuse", "refuse|chosen|rejected", \
               "which answer of rows of preferences is taken as an ordinary row's")
 /* The rows of all files of a list joined by newlines (an option given several times), in order; as
- * hold_rows_read, and then as hold_rows_take_side; what that leaves out is told. */
+ * hold_rows_read, and then as hold_rows_take_side; what that leaves out is told.  preference NULL:
+ * rows of preferences stay as they are. */
 int hold_cli_rows(struct hold_cli *cli, struct hold_rows *out, const char *files,
                   const char *preference, struct hold_issues *issues, struct hold_error *err);
-/* *out (cleared) = `path`, or where that is a folder its file of the split, which must be there. */
+/* *out (cleared) = `path`, or where that is a folder its files of the split, a list as above; they
+ * must be there. */
 int hold_cli_split(const char *path, const char *split, struct hold_str *out,
                    struct hold_error *err);
 /* "1 row", "2 rows". */

@@ -114,6 +114,20 @@ static int check_file(struct hold_cli *cli, const char *path, const struct hold_
     return rc;
 }
 
+/* One file or several, a list joined by newlines. */
+static int check_files(struct hold_cli *cli, const char *files, const struct hold_renderer *r,
+                       int64_t *errors, struct hold_error *err) {
+    struct hold_str path = HOLD_STR_INIT;
+    int rc = HOLD_OK;
+    while (rc == HOLD_OK && hold_files_next(&files, &path)) {
+        rc = hold_str_check(&path, err);
+        if (rc == HOLD_OK)
+            rc = check_file(cli, hold_str_text(&path), r, errors, err);
+    }
+    hold_str_release(&path);
+    return rc;
+}
+
 /* The folder's files of all splits; rows to train on must be there. */
 static int check_folder(struct hold_cli *cli, const char *dir, const struct hold_renderer *r,
                         int64_t *errors, struct hold_error *err) {
@@ -121,8 +135,8 @@ static int check_folder(struct hold_cli *cli, const char *dir, const struct hold
     int rc = HOLD_OK;
     for (int k = 0; rc == HOLD_OK && k < HOLD_SPLIT_COUNT; k++) {
         rc = hold_folder_find(dir, (enum hold_split)k, k == HOLD_SPLIT_TRAIN, &path, err);
-        if (rc == HOLD_OK && path.len > 0)
-            rc = check_file(cli, hold_str_text(&path), r, errors, err);
+        if (rc == HOLD_OK)
+            rc = check_files(cli, hold_str_text(&path), r, errors, err);
     }
     hold_str_release(&path);
     return rc;
@@ -182,7 +196,6 @@ static const struct hold_option show_options[] = {
 
 struct view {
     const struct hold_renderer *r;
-    const char *path;
     bool json, colour;
     struct hold_str out;
 };
@@ -317,7 +330,7 @@ static int show_row(struct view *v, const struct hold_row *row, int64_t index,
                     struct hold_error *err) {
     struct hold_row_tokens t = {0};
     char where[HOLD_ERROR_TEXT / 2];
-    snprintf(where, sizeof where, "%s:%ld", v->path, row->line);
+    snprintf(where, sizeof where, "%s:%ld", hold_row_file(row), row->line);
     int rc = hold_render_row(v->r, row, where, &t, err);
     if (rc == HOLD_OK)
         rc = v->json ? row_json(v, row, &t, index, err) : row_text(v, row, &t, index, err);
@@ -336,15 +349,14 @@ static int show(struct hold_cli *cli, void *opts, int n_args, char **args, struc
     (void)n_args;
     int rc = hold_cli_split(args[0], o->split, &path, err);
     if (rc == HOLD_OK)
-        rc = hold_rows_read(&rows, hold_str_text(&path), NULL, err);
+        rc = hold_cli_rows(cli, &rows, hold_str_text(&path), NULL, NULL, err);
     if (rc == HOLD_OK && o->row >= rows.n)
         rc = hold_fail(err, HOLD_EUSAGE, "--row: %lld is out of range, %s has %lld rows",
-                       (long long)o->row, hold_str_text(&path), (long long)rows.n);
+                       (long long)o->row, args[0], (long long)rows.n);
     if (rc == HOLD_OK)
         rc = hold_cli_text_side(cli, o->model, &text, err);
     struct hold_renderer r = hold_cli_text_renderer(&text, 0);
     v.r = &r;
-    v.path = hold_str_text(&path);
     for (int64_t i = o->row; rc == HOLD_OK && i < rows.n && i - o->row < o->limit; i++) {
         struct hold_row one = hold_row_side(&rows.row[i], HOLD_SIDE_CHOSEN);
         rc = show_row(&v, &one, i, err);

@@ -181,7 +181,7 @@ static int count_side(const struct hold_rows *rows, enum hold_side side, const c
     for (int64_t i = 0; rc == HOLD_OK && i < rows->n; i++) {
         struct hold_row one = hold_row_side(&rows->row[i], side);
         if (one.side == side && (side != HOLD_SIDE_ONLY || rows->row[i].side == side))
-            rc = count_row(&c, r, max_length, &one, rows->path, err);
+            rc = count_row(&c, r, max_length, &one, hold_row_file(&one), err);
     }
     json_t *into = key == NULL ? json_incref(out) : json_object();
     if (rc == HOLD_OK && into == NULL)
@@ -316,7 +316,7 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     int rc = out == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for statistics")
                          : hold_cli_split(args[0], o->split, &path, err);
     if (rc == HOLD_OK)
-        rc = hold_rows_read(&rows, hold_str_text(&path), NULL, err);
+        rc = hold_cli_rows(cli, &rows, hold_str_text(&path), NULL, NULL, err);
     if (rc == HOLD_OK && o->model[0] != '\0') {
         rc = hold_cli_text_side(cli, o->model, &text, err);
         renderer = hold_cli_text_renderer(&text, 0);

@@ -120,19 +120,42 @@ static int estimate(struct hold_cli *cli, struct hold_training *t, const struct 
     return rc < 0 ? rc : print_found(cli, t, &f, err);
 }
 
+/* A recipe says all that the training's options say. */
+static int only_recipe(const struct hold_cli *cli, struct hold_error *err) {
+    for (size_t i = 0; i < cli->given.n; i++) {
+        const char *name = cli->given.row[i]->name;
+        bool common = hold_options_find(hold_common_options, name) != NULL;
+        char shown[64];
+        size_t n = 0;
+        if (common || strcmp(name, "measured_steps") == 0)
+            continue;
+        for (; name[n] != '\0' && n + 1 < sizeof shown; n++)
+            shown[n] = name[n] == '_' ? '-' : name[n];
+        shown[n] = '\0';
+        return hold_fail(err, HOLD_EUSAGE,
+                         "--%s: has no effect on a recipe; set it in the recipe, or behind it as "
+                         "key=value",
+                         shown);
+    }
+    return HOLD_OK;
+}
+
 static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct hold_error *err) {
     struct options *o = opts;
     struct hold_training t = {0};
     double begun = hold_clock_now();
-    if (n_args > 0)
-        return hold_estimate_recipe(cli, n_args, args, o->measured_steps, err);
+    if (n_args > 0) {
+        int no = only_recipe(cli, err);
+        return no < 0 ? no : hold_estimate_recipe(cli, n_args, args, o->measured_steps, err);
+    }
     if (o->data[0] == '\0')
         return hold_fail(err, HOLD_EUSAGE, "--data FILE or a recipe is missing");
     struct hold_training_files files = {.model = o->model,
                                         .adapter = o->adapter,
                                         .data = o->data,
                                         .eval_data = o->eval_data,
-                                        .preference = o->preference};
+                                        .preference = o->preference,
+                                        .no_evaluation = hold_cli_is_given(cli, "eval_strategy")};
     int rc = hold_training_folders(cli, &files, &o->train, err);
     if (rc == HOLD_OK)
         rc = hold_training_open(&t, cli, &files, &o->train, hold_cli_now(), err);

@@ -93,8 +93,6 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     if (rc == HOLD_OK)
         rc = read_levels(o, rows.n, &model, err);
     if (rc == HOLD_OK)
-        rc = read_levels(o, rows.n, &model, err);
-    if (rc == HOLD_OK)
         rc = hold_new(&ids, (size_t)rows.n, sizeof(struct hold_ids), "prompts", err);
     if (rc == HOLD_OK)
         rc = hold_new(&out, (size_t)rows.n, sizeof(struct hold_generated), "answers", err);

@@ -269,22 +269,31 @@ static int train(struct job *j, struct hold_error *err) {
                  r.is_best ? ": its weights are the result" : "");
     if (rc == HOLD_OK)
         hold_log(ctx, HOLD_INFO, "train",
-                 "%lld steps, loss %.4f to %.4f, %lld tokens in %.1f s (%.0f tok/s), peak %.3f GB: "
+                 "%s, loss %.4f to %.4f, %lld tokens in %.1f s (%.0f tok/s), peak %.3f GB: "
                  "%s",
-                 (long long)r.steps, r.first_loss, r.last_loss, (long long)r.tokens, r.seconds,
-                 r.seconds > 0 ? (double)r.tokens / r.seconds : 0.0,
+                 hold_cli_count(r.steps, "step").text, r.first_loss, r.last_loss,
+                 (long long)r.tokens, r.seconds, r.seconds > 0 ? (double)r.tokens / r.seconds : 0.0,
                  (double)hold_peak_memory() / 1e9, j->o->output);
     return rc;
 }
 
 /* Forget the training that the folder holds: what train writes and nothing else. */
 static int forget_training(const struct job *j, struct hold_error *err) {
-    static const char *const OURS[] = {"train.json",           "metrics.jsonl",
-                                       "probes.jsonl",         "samples.jsonl",
-                                       "adapter_config.json",  "config.json",
-                                       "inference.json",       "adapter_model.safetensors",
-                                       "model.safetensors",    "tokenizer.json",
-                                       "tokenizer_config.json"};
+    static const char *const OURS[] = {"train.json",
+                                       "metrics.jsonl",
+                                       "probes.jsonl",
+                                       "samples.jsonl",
+                                       "adapter_config.json",
+                                       "config.json",
+                                       "inference.json",
+                                       "adapter_model.safetensors",
+                                       "model.safetensors",
+                                       "tokenizer.json",
+                                       "tokenizer_config.json",
+                                       "special_tokens_map.json",
+                                       "chat_template.jinja",
+                                       "chat_template.json",
+                                       "generation_config.json"};
     char **names = NULL;
     size_t n = 0;
     struct hold_str path = HOLD_STR_INIT;
@@ -336,7 +345,12 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
                                         .adapter = j.o->adapter,
                                         .data = j.o->data,
                                         .eval_data = j.o->eval_data,
-                                        .preference = j.o->preference};
+                                        .preference = j.o->preference,
+                                        .no_evaluation = hold_cli_is_given(cli, "eval_strategy")};
+    static const char *const OF_LOOKS[] = {"probe_steps", "answer_tokens"};
+    for (int i = 0; i < 2 && j.o->probe[0] == '\0' && j.o->samples[0] == '\0'; i++)
+        if (hold_cli_is_given(cli, OF_LOOKS[i]))
+            hold_cli_tell_idle(cli, OF_LOOKS[i], "without --probe or --samples");
     int rc = hold_training_folders(cli, &files, &((struct options *)opts)->train, err);
     if (rc == HOLD_OK)
         rc = open_folder(&j, err);

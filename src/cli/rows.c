@@ -10,7 +10,7 @@
 static int append(struct hold_rows *to, struct hold_rows *from, struct hold_error *err) {
     int rc = HOLD_OK;
     for (int64_t i = 0; rc == HOLD_OK && i < from->n; i++)
-        rc = hold_rows_add(to, from->row[i].data, from->row[i].line, NULL, err);
+        rc = hold_rows_share(to, &from->row[i], err);
     hold_rows_release(from);
     return rc;
 }
@@ -40,16 +40,15 @@ int hold_cli_split(const char *path, const char *split, struct hold_str *out,
 
 int hold_cli_rows(struct hold_cli *cli, struct hold_rows *out, const char *files,
                   const char *preference, struct hold_issues *issues, struct hold_error *err) {
+    struct hold_str path = HOLD_STR_INIT;
     int rc = HOLD_OK;
     bool first = true;
-    while (rc == HOLD_OK && *files != '\0') {
-        size_t n = strcspn(files, "\n");
-        char *path = hold_strndup(files, n);
+    while (rc == HOLD_OK && hold_files_next(&files, &path)) {
         struct hold_rows rows = {0};
-        rc = path == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a path")
-                          : hold_rows_read(&rows, path, issues, err);
-        hold_free(path);
+        rc = hold_str_check(&path, err);
         if (rc == HOLD_OK)
+            rc = hold_rows_read(&rows, hold_str_text(&path), issues, err);
+        if (rc == HOLD_OK && preference != NULL)
             rc = take_side(cli, &rows, preference, issues, err);
         if (rc == HOLD_OK && first)
             *out = rows; /* most are one file */
@@ -58,8 +57,8 @@ int hold_cli_rows(struct hold_cli *cli, struct hold_rows *out, const char *files
         else
             hold_rows_release(&rows);
         first = false;
-        files += n + (files[n] == '\n');
     }
+    hold_str_release(&path);
     return rc;
 }
 

@@ -47,20 +47,29 @@ static int add_path(struct hold_str *list, const char *path, enum hold_split spl
  * folders are kept. */
 static int expand(struct hold_cli *cli, const char *files, enum hold_split split, bool required,
                   const char **out, struct hold_error *err) {
-    struct hold_str list = HOLD_STR_INIT;
+    struct hold_str list = HOLD_STR_INIT, path = HOLD_STR_INIT;
     int rc = HOLD_OK;
-    while (rc == HOLD_OK && files[0] != '\0') {
-        size_t n = strcspn(files, "\n");
-        char *path = hold_strndup(files, n);
-        rc = path == NULL ? hold_fail(err, HOLD_ENOMEMORY, "no memory for a path")
-                          : add_path(&list, path, split, required, err);
-        hold_free(path);
-        files += n + (files[n] == '\n');
+    while (rc == HOLD_OK && hold_files_next(&files, &path)) {
+        rc = hold_str_check(&path, err);
+        if (rc == HOLD_OK)
+            rc = add_path(&list, hold_str_text(&path), split, required, err);
     }
+    hold_str_release(&path);
     if (rc == HOLD_OK && (*out = hold_arena_strdup(&cli->arena, hold_str_text(&list))) == NULL)
         rc = hold_fail(err, HOLD_ENOMEMORY, "no memory for a path");
     hold_str_release(&list);
     return rc;
+}
+
+/* A list of files for people. */
+static void show_files(struct hold_str *out, const char *files) {
+    struct hold_str path = HOLD_STR_INIT;
+    const char *before = "";
+    while (hold_files_next(&files, &path)) {
+        hold_str_addf(out, "%s%s", before, hold_str_text(&path));
+        before = ", ";
+    }
+    hold_str_release(&path);
 }
 
 int hold_training_folders(struct hold_cli *cli, struct hold_training_files *files,
@@ -73,11 +82,20 @@ int hold_training_folders(struct hold_cli *cli, struct hold_training_files *file
         rc = expand(cli, files->data, HOLD_SPLIT_TRAIN, true, &files->data, err);
     if (rc < 0 || valid[0] == '\0')
         return rc;
-    files->eval_data = valid;
-    if (strcmp(c->eval_strategy, "no") == 0)
-        c->eval_strategy = "epoch";
-    hold_log(&cli->ctx, HOLD_INFO, "data", "training on %s, evaluating on %s (eval_strategy %s)",
-             files->data, valid, c->eval_strategy);
+    struct hold_str said = HOLD_STR_INIT;
+    bool no = strcmp(c->eval_strategy, "no") == 0, declined = no && files->no_evaluation;
+    hold_str_add(&said, "training on ");
+    show_files(&said, files->data);
+    hold_str_add(&said, declined ? "; eval_strategy no: not evaluating on " : ", evaluating on ");
+    show_files(&said, valid);
+    if (!declined) {
+        files->eval_data = valid;
+        if (no)
+            c->eval_strategy = "epoch";
+        hold_str_addf(&said, " (eval_strategy %s)", c->eval_strategy);
+    }
+    hold_log(&cli->ctx, HOLD_INFO, "data", "%s", hold_str_text(&said));
+    hold_str_release(&said);
     return HOLD_OK;
 }
 
@@ -110,7 +128,7 @@ static int compare_ids(const void *a, const void *b) {
 }
 
 /* Rows to evaluate on that are trained on tell nothing: exact ones are counted and told. */
-static int warn_shared(struct hold_cli *cli, const struct hold_training *t, const char *eval_data,
+static int warn_shared(struct hold_cli *cli, const struct hold_training *t,
                        struct hold_error *err) {
     void *memory = NULL;
     int64_t shared = 0, first = 0;
@@ -131,9 +149,37 @@ static int warn_shared(struct hold_cli *cli, const struct hold_training *t, cons
         hold_log(&cli->ctx, HOLD_WARN, "data",
                  "%s: %lld of %lld rows are training rows too, the first is row %lld: eval_loss "
                  "does not measure what was learnt from them",
-                 eval_data, (long long)shared, (long long)t->eval_set.n, (long long)first);
+                 t->eval_rows.path, (long long)shared, (long long)t->eval_set.n, (long long)first);
     hold_free(sorted);
     return HOLD_OK;
+}
+
+/* Options that were given beside others that switch them off. */
+static void tell_idle(struct hold_cli *cli, const struct hold_train_config *c) {
+    bool full = strcmp(c->tuning, "full") == 0, sgd = strcmp(c->optim, "sgd") == 0;
+    const struct {
+        const char *option;
+        bool idle;
+        const char *beside;
+    } ROWS[] = {
+        {"lora_r", full, "with --tuning full"},
+        {"lora_alpha", full, "with --tuning full"},
+        {"lora_dropout", full, "with --tuning full"},
+        {"lora_target_modules", full, "with --tuning full"},
+        {"momentum", !sgd, "with --optim adamw"},
+        {"adam_beta1", sgd, "with --optim sgd"},
+        {"adam_beta2", sgd, "with --optim sgd"},
+        {"adam_epsilon", sgd, "with --optim sgd"},
+        {"num_train_epochs", c->max_steps > 0, "with --max-steps"},
+        {"eval_steps", strcmp(c->eval_strategy, "steps") != 0,
+         strcmp(c->eval_strategy, "no") == 0 ? "with --eval-strategy no"
+                                             : "with --eval-strategy epoch"},
+        {"early_stopping_threshold", c->early_stopping_patience == 0,
+         "with --early-stopping-patience 0"},
+    };
+    for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++)
+        if (ROWS[i].idle && hold_cli_is_given(cli, ROWS[i].option))
+            hold_cli_tell_idle(cli, ROWS[i].option, ROWS[i].beside);
 }
 
 int hold_training_open(struct hold_training *t, struct hold_cli *cli,
@@ -151,6 +197,7 @@ int hold_training_open(struct hold_training *t, struct hold_cli *cli,
                          evaluates ? "--eval-data needs --eval-strategy steps or epoch"
                                    : "--eval-strategy %s needs --eval-data FILE",
                          c->eval_strategy);
+    tell_idle(cli, c);
     struct hold_error inner = {0};
     int rc = hold_model_check_targets(c->lora_target_modules, &inner);
     if (rc < 0)
@@ -172,7 +219,7 @@ int hold_training_open(struct hold_training *t, struct hold_cli *cli,
         if (rc == HOLD_OK && evaluates)
             rc = render_rows(cli, &r, &eval, err);
         if (rc == HOLD_OK && evaluates)
-            rc = warn_shared(cli, t, files->eval_data, err);
+            rc = warn_shared(cli, t, err);
     }
     if (rc == HOLD_OK)
         rc = hold_train_make(&t->model, c, err);

@@ -16,10 +16,11 @@ struct hold_training {
 struct hold_training_files {
     const char *model, *adapter, *data, *eval_data; /* adapter, eval_data: "" or NULL for none */
     const char *preference;                         /* "refuse", "chosen", "rejected" */
+    bool no_evaluation; /* eval_strategy no was asked for, and is not only the default */
 };
 /* Folders among the files become their files of rows to train on; where no other rows to evaluate
- * on are given theirs are taken, after each epoch unless eval_strategy says otherwise.  The texts
- * belong to the cli's arena. */
+ * on are given theirs are taken, after each epoch unless eval_strategy says otherwise (no: they are
+ * left alone).  The texts belong to the cli's arena. */
 int hold_training_folders(struct hold_cli *cli, struct hold_training_files *files,
                           struct hold_train_config *c, struct hold_error *err);
 /* Rows with errors are refused before the model is loaded onto the device; warnings are told with

@@ -29,8 +29,8 @@ static int find(struct check *c, bool error, const char *rule, int64_t i, const 
     hold_vformat(text, sizeof(text), format, args);
     va_end(args);
     return hold_issues_add(c->issues, error, rule, line, c->err, "%s:%ld: %s: %s",
-                           c->rows->path ? c->rows->path : "rows", line,
-                           error ? "error" : "warning", text);
+                           hold_row_file(&c->rows->row[i]), line, error ? "error" : "warning",
+                           text);
 }
 
 /* ---- duplicates ---- */
@@ -218,7 +218,7 @@ static int check_tokens(struct check *c, int64_t i, const struct hold_row *row) 
     int status = check_special(c, i, row);
     if (status)
         return status;
-    hold_str_addf(&where, "%s:%ld", c->rows->path ? c->rows->path : "rows", row->line);
+    hold_str_addf(&where, "%s:%ld", hold_row_file(row), row->line);
     status = hold_str_check(&where, c->err);
     if (!status)
         status = hold_render_row(c->r, row, hold_str_text(&where), &tokens, c->err);
@@ -267,9 +267,15 @@ static int check_pair(struct check *c, int64_t i) {
 static int check_row(struct check *c, int64_t i) {
     const struct hold_row *row = &c->rows->row[i];
     int status = HOLD_OK;
-    if (c->earlier[i] != i)
-        status = find(c, false, "duplicates", i, "the row asks the same as line %ld",
-                      c->rows->row[c->earlier[i]].line);
+    if (c->earlier[i] != i) {
+        const struct hold_row *first = &c->rows->row[c->earlier[i]];
+        if (!strcmp(hold_row_file(first), hold_row_file(row)))
+            status =
+                find(c, false, "duplicates", i, "the row asks the same as line %ld", first->line);
+        else
+            status = find(c, false, "duplicates", i, "the row asks the same as %s:%ld",
+                          hold_row_file(first), first->line);
+    }
     if (!status && row->side != HOLD_SIDE_ONLY)
         status = check_pair(c, i);
     struct hold_row one = hold_row_side(row, HOLD_SIDE_CHOSEN);

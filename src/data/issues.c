@@ -22,8 +22,9 @@ static int make_room(struct hold_issues *s, struct hold_error *err) {
 
 int hold_issues_add(struct hold_issues *s, bool error, const char *rule, long line,
                     struct hold_error *err, const char *format, ...) {
-    if (s->n >= HOLD_ISSUES_KEPT) {
-        *(error ? &s->n_errors : &s->n_warnings) += 1;
+    int64_t *count = error ? &s->n_errors : &s->n_warnings;
+    if (*count >= HOLD_ISSUES_KEPT) {
+        *count += 1;
         return HOLD_OK;
     }
     char raw[HOLD_ERROR_TEXT], shown[HOLD_ERROR_TEXT];
@@ -39,7 +40,7 @@ int hold_issues_add(struct hold_issues *s, bool error, const char *rule, long li
     if (!text)
         return hold_fail(err, HOLD_ENOMEMORY, "not enough memory for a finding");
     s->item[s->n++] = (struct hold_issue){error, line, text, rule};
-    *(error ? &s->n_errors : &s->n_warnings) += 1;
+    *count += 1;
     return HOLD_OK;
 }
 
@@ -50,9 +51,8 @@ void hold_issues_release(struct hold_issues *s) {
     *s = (struct hold_issues){0};
 }
 
-int hold_rows_fault(const struct hold_rows *rows, struct hold_issues *issues, const char *rule,
-                    long line, long column, const char *text, struct hold_error *err) {
-    const char *path = rows->path ? rows->path : "rows";
+static int fault(const char *path, struct hold_issues *issues, const char *rule, long line,
+                 long column, const char *text, struct hold_error *err) {
     char column_text[24] = "";
     if (column > 0)
         snprintf(column_text, sizeof(column_text), ":%ld", column);
@@ -60,4 +60,14 @@ int hold_rows_fault(const struct hold_rows *rows, struct hold_issues *issues, co
         return hold_issues_add(issues, true, rule, line, err, "%s:%ld%s: error: %s", path, line,
                                column_text, text);
     return hold_fail(err, HOLD_EDATA, "%s:%ld%s: error: %s", path, line, column_text, text);
+}
+
+int hold_rows_fault(const struct hold_rows *rows, struct hold_issues *issues, const char *rule,
+                    long line, long column, const char *text, struct hold_error *err) {
+    return fault(rows->path ? rows->path : "rows", issues, rule, line, column, text, err);
+}
+
+int hold_row_fault(const struct hold_row *row, struct hold_issues *issues, const char *rule,
+                   const char *text, struct hold_error *err) {
+    return fault(hold_row_file(row), issues, rule, row->line, 0, text, err);
 }

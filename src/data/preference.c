@@ -88,6 +88,18 @@ static int add_transcript(struct hold_fault *f, const char *text, json_t *list) 
 
 /* ---- layouts ---- */
 
+/* {"messages": [...], "chosen": ..., "rejected": ...}: what was said before both answers, unless
+ * these are whole conversations and the messages another copy of one. */
+static bool messages_ask(const json_t *data) {
+    int k = side_keys(data);
+    if (k < 0 || asked_key(data) || hold_shape_has(data, "conversations") ||
+        !hold_shape_has(data, "messages"))
+        return false;
+    const json_t *chosen = json_object_get(data, SIDES[k][0]), *first = json_array_get(chosen, 0);
+    return !json_is_array(chosen) || hold_shape_is_role(first, "assistant") ||
+           hold_shape_is_role(first, "tool");
+}
+
 enum hold_row_format hold_shape_preference(const json_t *data) {
     int k = side_keys(data);
     if (k >= FIRST_OF_OPENAI)
@@ -98,8 +110,9 @@ enum hold_row_format hold_shape_preference(const json_t *data) {
                    (asked && is_transcript(json_object_get(data, asked)))))
         return HOLD_ROW_PAIR_TRANSCRIPT;
     if (k >= 0)
-        return asked || hold_shape_has(data, "conversations") ? HOLD_ROW_PAIR_PROMPT
-                                                              : HOLD_ROW_PAIR_WHOLE;
+        return asked || hold_shape_has(data, "conversations") || messages_ask(data)
+                   ? HOLD_ROW_PAIR_PROMPT
+                   : HOLD_ROW_PAIR_WHOLE;
     if (hold_shape_has(data, "prompt") && hold_shape_has(data, "completion") &&
         json_is_boolean(json_object_get(data, "label")))
         return HOLD_ROW_JUDGED;
@@ -112,6 +125,8 @@ static int add_prompt(struct hold_fault *f, const json_t *data, json_t *list) {
     int status = hold_shape_system(f, data, list);
     if (!status && hold_shape_has(data, "conversations"))
         return hold_shape_turns(f, "conversations", json_object_get(data, "conversations"), list);
+    if (!status && messages_ask(data))
+        return hold_shape_messages(f, "messages", json_object_get(data, "messages"), list);
     if (status || !asked)
         return status;
     const json_t *value = json_object_get(data, asked);
@@ -324,7 +339,7 @@ int hold_rows_take_side(struct hold_rows *rows, enum hold_side side, int64_t *le
     if (side != HOLD_SIDE_CHOSEN && side != HOLD_SIDE_REJECTED) {
         char text[HOLD_ERROR_TEXT];
         hold_row_pair_text(&rows->row[first], text);
-        return hold_rows_fault(rows, issues, "preference_row", rows->row[first].line, 0, text, err);
+        return hold_row_fault(&rows->row[first], issues, "preference_row", text, err);
     }
     out.path = hold_strdup(rows->path ? rows->path : "rows");
     int status = out.path ? HOLD_OK : hold_fail(err, HOLD_ENOMEMORY, "not enough memory for rows");
@@ -334,8 +349,12 @@ int hold_rows_take_side(struct hold_rows *rows, enum hold_side side, int64_t *le
             n++;
             continue;
         }
-        json_t *data = one.side == HOLD_SIDE_ONLY ? json_incref(one.data) : side_data(&one);
-        status = data ? hold_rows_add(&out, data, one.line, issues, err)
+        if (one.side == HOLD_SIDE_ONLY) {
+            status = hold_rows_share(&out, &one, err);
+            continue;
+        }
+        json_t *data = side_data(&one);
+        status = data ? hold_rows_add_at(&out, data, &one, issues, err)
                       : hold_fail(err, HOLD_ENOMEMORY, "not enough memory for rows");
         json_decref(data);
     }

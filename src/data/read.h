@@ -15,6 +15,14 @@
 int hold_rows_fault(const struct hold_rows *rows, struct hold_issues *issues, const char *rule,
                     long line, long column, const char *text, struct hold_error *err);
 
+/* The same of a row that was read, with the file it stands in. */
+int hold_row_fault(const struct hold_row *row, struct hold_issues *issues, const char *rule,
+                   const char *text, struct hold_error *err);
+
+/* As hold_rows_add, with the file and line of another row. */
+int hold_rows_add_at(struct hold_rows *rows, json_t *data, const struct hold_row *place,
+                     struct hold_issues *issues, struct hold_error *err);
+
 /* What to say of a row of preferences where one answer is needed. */
 void hold_row_pair_text(const struct hold_row *row, char out[HOLD_ERROR_TEXT]);
 

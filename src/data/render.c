@@ -307,7 +307,7 @@ static int render_into(const struct hold_renderer *r, const struct hold_rows *ro
     struct hold_str where = HOLD_STR_INIT;
     struct hold_example *e = &set->example[i];
     bool cut = false;
-    hold_str_addf(&where, "%s:%ld", rows->path ? rows->path : "rows", rows->row[i].line);
+    hold_str_addf(&where, "%s:%ld", hold_row_file(&rows->row[i]), rows->row[i].line);
     int status = hold_str_check(&where, err);
     if (!status)
         status = hold_render_example(r, &rows->row[i], i, hold_str_text(&where), e, &cut, err);
@@ -323,10 +323,10 @@ static int render_into(const struct hold_renderer *r, const struct hold_rows *ro
     set->n_trained += trained;
     if (trained)
         return HOLD_OK;
-    return hold_rows_fault(rows, issues, "no_trained_token", rows->row[i].line, 0,
-                           cut ? "the row has no trained token within max_length"
-                               : "the row has no trained token",
-                           err);
+    return hold_row_fault(&rows->row[i], issues, "no_trained_token",
+                          cut ? "the row has no trained token within max_length"
+                              : "the row has no trained token",
+                          err);
 }
 
 int hold_render_set(const struct hold_renderer *r, const struct hold_rows *rows,

@@ -121,11 +121,7 @@ static int unknown_format(struct hold_fault *f, json_t *data) {
             hold_shape_hint(meant, key, KEYS, N_KEYS);
     }
     int status;
-    if (json_is_array(json_object_get(data, "completions")))
-        status = hold_shape_bad(f, "scored_completions",
-                                "completions: several scored answers are not read: make a row of "
-                                "prompt, chosen and rejected of two of them");
-    else if (hold_shape_has(data, "instruction"))
+    if (hold_shape_has(data, "instruction"))
         status = hold_shape_bad(f, "missing_key",
                                 "output: missing (a row with instruction needs output)");
     else if (hold_shape_has(data, "completion"))
@@ -143,6 +139,18 @@ static int unknown_format(struct hold_fault *f, json_t *data) {
             found.len ? "the keys " : "no keys", hold_str_text(&found), meant);
     hold_str_release(&found);
     return status;
+}
+
+/* UltraFeedback's layout and its like: a question and several answers with their scores. */
+static int check_scored(struct hold_fault *f, const json_t *data) {
+    const json_t *list = json_object_get(data, "completions");
+    if (!json_is_array(list))
+        return HOLD_OK;
+    return hold_shape_bad(f, "scored_completions",
+                          "completions: several scored answers are not read (found %zu): make a "
+                          "row of prompt, chosen and rejected of two of them, or of prompt and "
+                          "completion of the best",
+                          json_array_size(list));
 }
 
 /* The first format, in this order, whose keys are all there; null counts as not there. */
@@ -225,6 +233,7 @@ static void release_row(struct hold_row *row) {
     json_decref(row->rejected);
     json_decref(row->tools);
     json_decref(row->data);
+    json_decref(row->file);
     *row = (struct hold_row){0};
 }
 
@@ -235,7 +244,9 @@ static int make_row(struct hold_fault *f, json_t *data, long line, struct hold_r
         status = hold_shape_bad(f, "not_an_object", "the row is %s, expected an object",
                                 hold_shape_kind(data));
     else if (!detect(data, &row->format))
-        status = unknown_format(f, data);
+        status = check_scored(f, data) ? HOLD_EDATA : unknown_format(f, data);
+    else if (row->format == HOLD_ROW_PROMPT && check_scored(f, data))
+        status = HOLD_EDATA;
     else
         status = fill_content(f, row);
     if (!status && row->messages)
@@ -264,23 +275,64 @@ static int make_room(struct hold_rows *rows, struct hold_error *err) {
     return HOLD_OK;
 }
 
-int hold_rows_add(struct hold_rows *rows, json_t *data, long line, struct hold_issues *issues,
-                  struct hold_error *err) {
-    struct hold_fault f = {"", err};
-    struct hold_row row;
-    int status = make_row(&f, data, line, &row);
-    if (status == HOLD_EDATA) {
-        char text[HOLD_ERROR_TEXT];
-        memcpy(text, err->text, sizeof(text));
-        return hold_rows_fault(rows, issues, f.rule, line, 0, text, err);
+/* Rows of one file share its name.  New reference; NULL: no memory. */
+static json_t *file_of(const struct hold_rows *rows) {
+    const char *path = rows->path ? rows->path : "rows";
+    json_t *last = rows->n ? rows->row[rows->n - 1].file : NULL;
+    return last && !strcmp(json_string_value(last), path) ? json_incref(last)
+                                                          : json_string_nocheck(path);
+}
+
+const char *hold_row_file(const struct hold_row *row) {
+    return row->file ? json_string_value(row->file) : "rows";
+}
+
+int hold_rows_share(struct hold_rows *rows, const struct hold_row *row, struct hold_error *err) {
+    int status = make_room(rows, err);
+    if (!status && !rows->path) {
+        rows->path = hold_strdup(hold_row_file(row));
+        status =
+            rows->path ? HOLD_OK : hold_fail(err, HOLD_ENOMEMORY, "not enough memory for rows");
     }
     if (status)
         return status;
+    struct hold_row *to = &rows->row[rows->n++];
+    *to = *row;
+    json_incref(to->messages);
+    json_incref(to->rejected);
+    json_incref(to->tools);
+    json_incref(to->data);
+    json_incref(to->file);
+    return HOLD_OK;
+}
+
+int hold_rows_add_at(struct hold_rows *rows, json_t *data, const struct hold_row *place,
+                     struct hold_issues *issues, struct hold_error *err) {
+    struct hold_fault f = {"", err};
+    struct hold_row row;
+    int status = make_row(&f, data, place->line, &row);
+    if (status == HOLD_EDATA) {
+        char text[HOLD_ERROR_TEXT];
+        memcpy(text, err->text, sizeof(text));
+        return hold_row_fault(place, issues, f.rule, text, err);
+    }
+    if (status)
+        return status;
+    row.file = json_incref(place->file);
     status = make_room(rows, err);
     if (status)
         release_row(&row);
     else
         rows->row[rows->n++] = row;
+    return status;
+}
+
+int hold_rows_add(struct hold_rows *rows, json_t *data, long line, struct hold_issues *issues,
+                  struct hold_error *err) {
+    struct hold_row place = {.line = line, .file = file_of(rows)};
+    int status = place.file ? hold_rows_add_at(rows, data, &place, issues, err)
+                            : hold_fail(err, HOLD_ENOMEMORY, "not enough memory for rows");
+    json_decref(place.file);
     return status;
 }
 

@@ -50,11 +50,12 @@ struct hold_row {
     const char *rejected_text; /* likewise; NULL but for pairs of texts */
     int32_t shared;
     json_t *data; /* owned; CSV rows become objects of strings */
+    json_t *file; /* owned; the path of the file it stands in, a text that its rows share */
     long line;    /* 1-based line where the row starts */
     char id[17];  /* first 16 hex digits of SHA-256 of the normalised prompt */
 };
 struct hold_rows {
-    char *path; /* for messages */
+    char *path; /* for messages; of rows that were joined, the first file's */
     int64_t n, cap;
     struct hold_row *row;
 };
@@ -66,8 +67,9 @@ struct hold_issue {
     char *text;       /* "file:line[:column]: error: messages[2].role: ..."; owned */
     const char *rule; /* stable word: "syntax", "unknown_role", "no_trained_token", ... */
 };
-/* The counts are of all findings; beyond the first HOLD_ISSUES_KEPT the texts are not kept, so that
- * a damaged file of many lines cannot fill the memory. */
+/* The counts are of all findings; the texts are kept of the first HOLD_ISSUES_KEPT errors and as
+ * many warnings, so that a damaged file of many lines cannot fill the memory, and no errors stay
+ * unsaid behind warnings. */
 enum { HOLD_ISSUES_KEPT = 10000 };
 struct hold_issues {
     int64_t n, cap, n_errors, n_warnings;
@@ -90,6 +92,11 @@ struct hold_row hold_row_side(const struct hold_row *row, enum hold_side side);
  * are.  Bad rows as in hold_rows_read. */
 int hold_rows_take_side(struct hold_rows *rows, enum hold_side side, int64_t *left_out,
                         struct hold_issues *issues, struct hold_error *err);
+/* "FILE:LINE" of a row is said with this; "rows" where there is no file. */
+const char *hold_row_file(const struct hold_row *row);
+/* A row of other rows behind these, with its place: all that it owns is shared.  rows->path is set
+ * by the first row of rows that have none. */
+int hold_rows_share(struct hold_rows *rows, const struct hold_row *row, struct hold_error *err);
 /* Take one parsed object as a row (recipes, API). `data` is borrowed (a reference is added). */
 int hold_rows_add(struct hold_rows *rows, json_t *data, long line, struct hold_issues *issues,
                   struct hold_error *err);

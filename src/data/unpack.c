@@ -149,7 +149,9 @@ struct refused {
     const char *magic, *name, *advice;
 };
 static const struct refused REFUSED[] = {
-    {"PAR1", "Parquet", "write it as JSON Lines first"},
+    {"PAR1", "Parquet",
+     "rows are JSON Lines, a JSON array, CSV or TSV; write it so first, as with pandas: "
+     "read_parquet(FILE).to_json(\"rows.jsonl\", orient=\"records\", lines=True)"},
     {"PK\x03\x04", "zip", "unpack it first"},
     {"\xFD"
      "7zXZ",

@@ -27,8 +27,8 @@ static int clash(void *user, int64_t i, int64_t j, double jaccard) {
     p->status = hold_fail(
         p->err, HOLD_EUSAGE,
         "one row in two roles: '%s' (%s) %s:%ld and '%s' (%s) %s:%ld are %s; take it out of one",
-        p->a->name, hold_owner_name(p->a->owner), p->a->rows.path, x->line, p->b->name,
-        hold_owner_name(p->b->owner), p->b->rows.path, y->line,
+        p->a->name, hold_owner_name(p->a->owner), hold_row_file(x), x->line, p->b->name,
+        hold_owner_name(p->b->owner), hold_row_file(y), y->line,
         equal            ? "the same"
         : jaccard >= 1.0 ? "the same words"
                          : "near duplicates");

@@ -73,18 +73,32 @@ static double text_tokens(const struct hold_rows *rows) {
     return bytes / 4.0;
 }
 
+static const struct hold_rows *once_rows(const struct hold_plan *p, const struct hold_plan_node *n,
+                                         const struct hold_hooks *h) {
+    return h->once_of == HOLD_NEED_ALIGN     ? &p->refusals
+           : h->once_of == HOLD_NEED_HARMFUL ? &p->harmful
+           : h->once_of == HOLD_NEED_GENERAL ? &p->general
+                                             : n->rows;
+}
+
 static double train_units(const struct hold_plan *p, const struct hold_plan_node *n) {
-    double passes = 1.0;
+    int64_t steps = hold_train_steps(&n->config, n->rows->n);
+    double batch =
+        (double)(n->config.per_device_train_batch_size * n->config.gradient_accumulation_steps);
+    double taken = (double)steps * batch, passes = 1.0, once = 0.0;
     for (int i = 0; i < n->methods->n; i++) {
         const struct hold_hooks *h = n->methods->use[i].method->hooks;
         if (h != NULL && h->passes > 1.0)
             passes += h->passes - 1.0;
+        if (h == NULL || !(h->once > 0.0))
+            continue;
+        /* No row twice, and none that the steps do not come to. */
+        const struct hold_rows *rows = once_rows(p, n, h);
+        double share = rows->n > 0 ? taken / (double)rows->n : 0.0;
+        once += h->once * text_tokens(rows) * (share < 1.0 ? share : 1.0);
     }
-    int64_t steps = hold_train_steps(&n->config, n->rows->n);
-    double batch =
-        (double)(n->config.per_device_train_batch_size * n->config.gradient_accumulation_steps);
     double a_row = n->rows->n > 0 ? text_tokens(n->rows) / (double)n->rows->n : 0.0;
-    double units = 3.0 * passes * (double)steps * batch * a_row;
+    double units = 3.0 * (passes * taken * a_row + once);
     if (n->eval_rows != NULL) { /* an epoch's step count is not known here: as with steps */
         double times = (double)(steps / n->config.eval_steps + 1);
         units += times * text_tokens(n->eval_rows);

@@ -119,7 +119,7 @@ static int check_texts(const struct hold_recipe *r, const struct hold_view *v, i
             return hold_view_fail(v, err,
                                   "'%s': %s:%ld: found a chat row, expected a text row (a line of "
                                   "a .txt file, or {\"text\": ...})",
-                                  r->data[set].name, r->data[set].rows.path, row->line);
+                                  r->data[set].name, hold_row_file(row), row->line);
     }
     return HOLD_OK;
 }
@@ -135,7 +135,7 @@ static int check_answered(const struct hold_recipe *r, const struct hold_view *v
             const char *role = json_string_value(json_object_get(last, "role"));
             if (row->text == NULL && (role == NULL || strcmp(role, "assistant") != 0))
                 return hold_view_fail(v, err, "'%s': %s:%ld: has no answer to train on",
-                                      r->data[sets[k]].name, r->data[sets[k]].rows.path, row->line);
+                                      r->data[sets[k]].name, hold_row_file(row), row->line);
         }
     return HOLD_OK;
 }
@@ -260,11 +260,11 @@ static int check_rows(const struct hold_eval_set *set, enum hold_eval_kind k,
     for (int64_t i = 0; i < rows->n; i++) {
         const struct hold_row *row = &rows->row[i];
         if (k != HOLD_EVAL_PERPLEXITY && row->messages == NULL && row->text == NULL)
-            return hold_view_fail(v, err, "%s:%ld: holds no prompt", rows->path, row->line);
+            return hold_view_fail(v, err, "%s:%ld: holds no prompt", hold_row_file(row), row->line);
         const char *field = key ? "answer" : "label";
         if ((key || label) && !json_is_string(json_object_get(row->data, field)))
             return hold_view_fail(v, err, "%s:%ld: has no \"%s\", which score: %s needs",
-                                  rows->path, row->line, field, set->score);
+                                  hold_row_file(row), row->line, field, set->score);
     }
     return HOLD_OK;
 }

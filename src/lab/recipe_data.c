@@ -92,8 +92,21 @@ static int read_file(struct hold_data_set *d, const char *path, struct hold_erro
         return HOLD_OK;
     }
     for (int64_t i = 0; rc == HOLD_OK && i < rows.n; i++)
-        rc = hold_rows_add(&d->rows, rows.row[i].data, rows.row[i].line, NULL, err);
+        rc = hold_rows_share(&d->rows, &rows.row[i], err);
     hold_rows_release(&rows);
+    return rc;
+}
+
+/* One file, or the parts of a folder's split: a list joined by newlines. */
+static int read_files(struct hold_data_set *d, const char *files, struct hold_error *err) {
+    struct hold_str path = HOLD_STR_INIT;
+    int rc = HOLD_OK;
+    while (rc == HOLD_OK && hold_files_next(&files, &path)) {
+        rc = hold_str_check(&path, err);
+        if (rc == HOLD_OK)
+            rc = read_file(d, hold_str_text(&path), err);
+    }
+    hold_str_release(&path);
     return rc;
 }
 
@@ -113,7 +126,7 @@ static int add_file(struct hold_recipe *r, struct hold_data_set *d, const struct
         hold_str_release(&dir);
     }
     if (rc == HOLD_OK)
-        rc = read_file(d, hold_str_text(&path), err);
+        rc = read_files(d, hold_str_text(&path), err);
     hold_str_release(&path);
     return rc;
 }
@@ -157,10 +170,8 @@ static int take_share(struct hold_data_set *d, const struct hold_view *v, struct
         order[i] = (uint32_t)i;
     if (rc == HOLD_OK)
         hold_rng_shuffle(&rng, order, (uint32_t)n);
-    for (int64_t i = 0; rc == HOLD_OK && i < take; i++) {
-        const struct hold_row *row = &d->rows.row[order[d->skip + i]];
-        rc = hold_rows_add(&out, row->data, row->line, NULL, err);
-    }
+    for (int64_t i = 0; rc == HOLD_OK && i < take; i++)
+        rc = hold_rows_share(&out, &d->rows.row[order[d->skip + i]], err);
     hold_free(memory);
     if (rc < 0) {
         hold_rows_release(&out);

@@ -19,7 +19,7 @@ static int join(const struct hold_recipe *r, const int *sets, struct hold_rows *
         if (out->path == NULL)
             out->path = hold_strdup(rows->path == NULL ? r->data[sets[k]].name : rows->path);
         for (int64_t i = 0; rc == HOLD_OK && i < rows->n; i++)
-            rc = hold_rows_add(out, rows->row[i].data, rows->row[i].line, NULL, err);
+            rc = hold_rows_share(out, &rows->row[i], err);
     }
     return rc < 0 ? rc : hold_rows_id(out, id, err);
 }

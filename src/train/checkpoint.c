@@ -160,12 +160,13 @@ static int write_state(struct hold_run *run, const char *dir, const char *hash,
         if (metrics < 0)
             return hold_fail_errno(err, errno, "metrics.jsonl: its length is unknown");
     }
-    json_t *o =
-        json_pack("{s:i, s:s, s:I, s:I, s:f, s:o, s:o, s:o, s:I, s:s}", "schema", 1, "spec",
-                  run->input->spec == NULL ? "" : run->input->spec, "step", (json_int_t)run->step,
-                  "tokens", (json_int_t)run->result.tokens, "first_loss", run->result.first_loss,
-                  "streams", streams_json(run), "methods", methods_json(run), "evaluated",
-                  evaluated_json(run), "metrics_bytes", (json_int_t)metrics, "sha256", hash);
+    json_t *o = json_pack(
+        "{s:i, s:s, s:I, s:i, s:I, s:f, s:f, s:f, s:o, s:o, s:o, s:I, s:s}", "schema", 1, "spec",
+        run->input->spec == NULL ? "" : run->input->spec, "step", (json_int_t)run->step, "owed",
+        (int)run->owed, "tokens", (json_int_t)run->result.tokens, "seconds", run->result.seconds,
+        "first_loss", run->result.first_loss, "last_loss", run->result.last_loss, "streams",
+        streams_json(run), "methods", methods_json(run), "evaluated", evaluated_json(run),
+        "metrics_bytes", (json_int_t)metrics, "sha256", hash);
     if (o == NULL)
         return hold_fail(err, HOLD_ENOMEMORY, "no memory for a checkpoint");
     struct hold_str path = HOLD_STR_INIT;
@@ -332,8 +333,8 @@ static int load_one(struct hold_run *run, const char *dir, struct hold_error *er
     json_t *o = NULL;
     const char *spec = NULL, *hash = NULL;
     char found[HOLD_HASH_HEX];
-    int64_t step = 0, tokens = 0, metrics = 0;
-    double first_loss = 0.0;
+    int64_t step = 0, tokens = 0, metrics = 0, owed = HOLD_OWES_NOTHING;
+    double first_loss = 0.0, last_loss = 0.0, seconds = 0.0;
     int rc = hold_json_load(&o, where, err);
     if (rc == HOLD_OK)
         rc = hold_json_get_text(o, "spec", &spec, where, err);
@@ -353,6 +354,16 @@ static int load_one(struct hold_run *run, const char *dir, struct hold_error *er
         rc = hold_json_get_int(o, "tokens", &tokens, where, err);
     if (rc == HOLD_OK)
         rc = hold_json_get_real(o, "first_loss", &first_loss, where, err);
+    /* Checkpoints of older versions have none of these three. */
+    if (rc == HOLD_OK)
+        rc = hold_json_real_or(o, "last_loss", 0.0, &last_loss, where, err);
+    if (rc == HOLD_OK)
+        rc = hold_json_real_or(o, "seconds", 0.0, &seconds, where, err);
+    if (rc == HOLD_OK)
+        rc = hold_json_int_or(o, "owed", HOLD_OWES_NOTHING, &owed, where, err);
+    if (rc == HOLD_OK && (owed < 0 || owed >= HOLD_OWED_COUNT))
+        rc = hold_fail(err, HOLD_EFORMAT, "%s: owed: found %lld, expected 0 to %d", where,
+                       (long long)owed, HOLD_OWED_COUNT - 1);
     if (rc == HOLD_OK)
         rc = hold_json_get_int(o, "metrics_bytes", &metrics, where, err);
     if (rc == HOLD_OK && (step < 0 || step > run->steps))
@@ -370,8 +381,11 @@ static int load_one(struct hold_run *run, const char *dir, struct hold_error *er
         rc = load_vectors(run, hold_str_text(&file), err);
     if (rc == HOLD_OK) {
         run->step = step;
+        run->owed = (enum hold_owed)owed;
         run->result.tokens = tokens;
+        run->result.seconds = seconds;
         run->result.first_loss = first_loss;
+        run->result.last_loss = last_loss;
     }
     json_decref(o);
     hold_str_release(&state);

@@ -59,6 +59,9 @@ static int take_loss(struct hold_run *run, double *loss, struct hold_error *err)
     const struct hold_set *set = run->input->eval;
     double sum = 0.0, weight = 0.0;
     for (int64_t at = 0; at < set->n; at += CHUNK) {
+        if (hold_stopped(run->ctx))
+            return hold_fail(err, HOLD_EINTERRUPTED, "stopped while evaluating after step %lld",
+                             (long long)run->step);
         struct hold_examples *e = &run->rows;
         for (e->n = 0; e->n < CHUNK && at + e->n < set->n; e->n++)
             e->item[e->n] = &set->example[at + e->n];
@@ -81,6 +84,11 @@ static int take_loss(struct hold_run *run, double *loss, struct hold_error *err)
     return HOLD_OK;
 }
 
+bool hold_evaluation_enough(const struct hold_run *run) {
+    int64_t patience = run->config.early_stopping_patience;
+    return patience > 0 && run->evaluated.since >= patience;
+}
+
 int hold_evaluation_step(struct hold_run *run, bool *enough, struct hold_error *err) {
     const struct hold_train_config *c = &run->config;
     struct hold_evaluated *v = &run->evaluated;
@@ -101,7 +109,7 @@ int hold_evaluation_step(struct hold_run *run, bool *enough, struct hold_error *
     }
     v->n++;
     v->last = loss;
-    *enough = c->early_stopping_patience > 0 && v->since >= c->early_stopping_patience;
+    *enough = hold_evaluation_enough(run);
     return hold_run_metric(run, "eval/loss", loss, err);
 }
 

@@ -158,22 +158,61 @@ static int save_due(struct hold_run *run, bool stopping, struct hold_error *err)
     return HOLD_OK;
 }
 
-/* After a step: evaluate; at the end take the best weights, so that the last probe sees them. */
+/* After a step: evaluate; at the end take the best weights, so that the last probe sees them.  What
+ * was cut off stays owed. */
 static int look_back(struct hold_run *run, bool *ended, struct hold_error *err) {
-    bool enough = false;
-    int rc = hold_evaluation_step(run, &enough, err);
+    bool enough = hold_evaluation_enough(run);
+    int rc = HOLD_OK;
+    if (run->owed == HOLD_OWES_EVALUATION)
+        rc = hold_evaluation_step(run, &enough, err);
+    if (rc < 0)
+        return rc;
+    run->owed = HOLD_OWES_PROBE;
     *ended = enough || run->step == run->steps;
-    if (rc == HOLD_OK && enough && run->step < run->steps) {
+    if (enough && run->step < run->steps) {
         run->result.stopped_early = true;
         hold_log(run->ctx, HOLD_INFO, "train",
                  "step %lld of %lld: early stop, eval_loss %.4f; the best was %.4f at step %lld",
                  (long long)run->step, (long long)run->steps, run->evaluated.last,
                  run->evaluated.best, (long long)run->evaluated.best_step);
     }
-    if (rc == HOLD_OK && *ended)
+    if (*ended)
         hold_evaluation_take_best(run);
-    if (rc == HOLD_OK && probe_due(run, *ended))
+    if (probe_due(run, *ended))
         rc = probe(run, err);
+    if (rc == HOLD_OK)
+        run->owed = HOLD_OWES_NOTHING;
+    return rc;
+}
+
+/* One step and what follows it.  A stop saves the step, with what it is owed. */
+static int whole_step(struct hold_run *run, double begun, int64_t start, bool *ended,
+                      struct hold_error *err) {
+    double t0 = hold_clock_now(), norm = 0.0, rate = 0.0, before = run->result.seconds;
+    int rc = make_gradient(run, err);
+    if (rc == HOLD_OK)
+        rc = apply(run, &norm, &rate, err);
+    if (rc < 0)
+        return rc;
+    double now = hold_clock_now();
+    if (run->step == 0)
+        run->result.first_loss = run->last.loss;
+    run->result.last_loss = run->last.loss;
+    run->result.tokens += run->last.row_tokens;
+    rc = report(run, norm, rate, now - t0, now - begun, start, err);
+    run->step++;
+    run->owed = HOLD_OWES_EVALUATION;
+    if (rc == HOLD_OK)
+        rc = look_back(run, ended, err);
+    bool cut = rc == HOLD_EINTERRUPTED;
+    bool stopping = cut || (hold_stopped(run->ctx) && !*ended);
+    run->result.seconds = before + hold_clock_now() - t0;
+    if ((rc == HOLD_OK && !*ended) || cut)
+        rc = save_due(run, stopping, err);
+    if (rc == HOLD_OK && stopping)
+        rc = hold_fail(err, HOLD_EINTERRUPTED, "stopped after step %lld of %lld%s",
+                       (long long)run->step, (long long)run->steps,
+                       run->input->work_dir == NULL ? "" : "; saved");
     return rc;
 }
 
@@ -182,40 +221,16 @@ static int steps(struct hold_run *run, struct hold_error *err) {
     int64_t start = run->step;
     bool ended = false;
     int rc = run->step == 0 ? probe(run, err) : HOLD_OK;
-    while (rc == HOLD_OK && !ended && run->step < run->steps) {
-        double t0 = hold_clock_now(), norm = 0.0, rate = 0.0;
-        rc = make_gradient(run, err);
-        if (rc == HOLD_OK)
-            rc = apply(run, &norm, &rate, err);
-        if (rc < 0)
-            break;
-        double now = hold_clock_now();
-        if (run->step == 0)
-            run->result.first_loss = run->last.loss;
-        run->result.last_loss = run->last.loss;
-        run->result.tokens += run->last.row_tokens;
-        rc = report(run, norm, rate, now - t0, now - begun, start, err);
-        run->step++;
-        if (rc == HOLD_OK)
-            rc = look_back(run, &ended, err);
-        /* A probe that was interrupted costs its answers, not the step before it. */
-        bool cut = rc == HOLD_EINTERRUPTED && !ended;
-        if (cut)
-            rc = HOLD_OK;
-        bool stopping = (cut || hold_stopped(run->ctx)) && !ended;
-        if (rc == HOLD_OK && !ended)
-            rc = save_due(run, stopping, err);
-        if (rc == HOLD_OK && stopping)
-            rc = hold_fail(err, HOLD_EINTERRUPTED, "stopped after step %lld of %lld%s",
-                           (long long)run->step, (long long)run->steps,
-                           run->input->work_dir == NULL ? "" : "; saved");
-    }
+    if (rc == HOLD_OK && run->owed != HOLD_OWES_NOTHING)
+        rc = look_back(run, &ended, err);
+    run->result.seconds += hold_clock_now() - begun;
+    while (rc == HOLD_OK && !ended && run->step < run->steps)
+        rc = whole_step(run, begun, start, &ended, err);
     run->result.steps = run->step;
     run->result.evaluations = run->evaluated.n;
     run->result.best_step = run->evaluated.best_step;
     run->result.eval_loss = run->evaluated.last;
     run->result.best_eval_loss = run->evaluated.best;
-    run->result.seconds = hold_clock_now() - begun;
     return rc;
 }
 

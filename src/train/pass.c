@@ -129,9 +129,11 @@ static void add_losses(struct work *w, struct hold_node *hidden, const struct ho
 
 /* Four FLOP a visible query-key pair and element of the heads forward (each time), eight backward.
  */
-static double attention_flop(const struct hold_model *m, const struct hold_tokens *k,
-                             const struct hold_tape *t) {
+void hold_count_attention(struct hold_run *run, const struct hold_tokens *k) {
+    const struct hold_tape *t = &run->tape;
     double pairs = 0;
+    if (!run->sizing)
+        return;
     for (int64_t r = 0; r < k->n_runs; r++) {
         const struct hold_query_run *q = &k->runs[r];
         double keys = 0;
@@ -140,9 +142,13 @@ static double attention_flop(const struct hold_model *m, const struct hold_token
         /* The last query sees all keys, the one before it one less. */
         pairs += q->n * (keys - 0.5 * (q->n - 1));
     }
-    const struct hold_shape *s = &m->shape;
+    const struct hold_shape *s = &run->model->shape;
     double each = !t->recording ? 4.0 : t->recompute ? 16.0 : 12.0;
-    return each * pairs * (double)(s->n_layers * s->n_heads * s->head_dim);
+    run->attention_flop += each * pairs * (double)(s->n_layers * s->n_heads * s->head_dim);
+}
+
+double hold_run_flop(const struct hold_run *run) {
+    return hold_device_flop(run->model->device) + run->attention_flop;
 }
 
 static int run_part(struct work *w, int32_t part, struct hold_error *err) {
@@ -190,8 +196,7 @@ static int run_part(struct work *w, int32_t part, struct hold_error *err) {
         };
         t->recompute = run->config.gradient_checkpointing;
         struct hold_tapper tapper = hold_taps_tapper(&view);
-        if (run->sizing)
-            run->attention_flop += attention_flop(run->model, &planned.tokens, t);
+        hold_count_attention(run, &planned.tokens);
         struct hold_node *hidden = hold_model_forward(
             run->model, t, &planned.tokens, tapper.sites != 0 ? &tapper : NULL, NULL, NULL);
         rc = view.status;

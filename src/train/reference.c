@@ -241,6 +241,7 @@ static int fill_part(struct hold_run *run, struct hold_reference *r, struct cach
             .user = &f, .at = see_block, .sites = 1u << HOLD_AT_BLOCK, .out_rows_suffice = true};
         t->recording = false;
         t->flat_grads = (struct hold_ptr){0};
+        hold_count_attention(run, &planned.tokens);
         struct hold_node *h = hold_model_forward(run->model, t, &planned.tokens,
                                                  project ? &tapper : NULL, NULL, NULL);
         rc = f.status;
@@ -276,6 +277,7 @@ static int fill_batch(struct hold_run *run, struct hold_reference *r, struct cac
         list[i] = all[order[i]];
     for (int32_t i = 0; rc == HOLD_OK && i < n_parts; i++)
         rc = fill_part(run, r, c, list + part[i], part[i + 1] - part[i], err);
+    run->once[s - run->streams].rows += n;
     return rc;
 }
 
@@ -283,7 +285,12 @@ int hold_reference_fill(struct hold_run *run, struct hold_reference *r,
                         const struct hold_examples *e, struct hold_error *err) {
     struct cache *c = &r->cache[e->stream];
     const struct hold_stream *s = &run->streams[e->stream];
-    int rc = c->row == NULL ? make_cache(run, r, e->stream, err) : HOLD_OK;
+    struct hold_made_once *once = &run->once[e->stream];
+    int rc = HOLD_OK;
+    if (c->row == NULL) {
+        rc = make_cache(run, r, e->stream, err);
+        once->caches++;
+    }
     if (rc < 0)
         return rc;
     bool missing = false;
@@ -293,6 +300,7 @@ int hold_reference_fill(struct hold_run *run, struct hold_reference *r,
         return HOLD_OK;
     struct hold_device *d = run->model->device;
     int64_t bytes = run->model->n_flat * 4;
+    double before = hold_run_flop(run);
     d->k->copy(d, r->now, run->model->flat, bytes);
     d->k->copy(d, run->model->flat, r->theta, bytes);
     for (int32_t i = 0; rc == HOLD_OK && i < e->n; i++) {
@@ -301,5 +309,6 @@ int hold_reference_fill(struct hold_run *run, struct hold_reference *r,
             rc = fill_batch(run, r, c, s, row->place - row->place % s->batch, err);
     }
     d->k->copy(d, run->model->flat, r->now, bytes);
+    once->flop += hold_run_flop(run) - before;
     return rc;
 }

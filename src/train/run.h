@@ -61,6 +61,10 @@ struct hold_evaluated {
     double last, best;
 };
 
+/* What a step that was made has not had yet: a stop may come in between, and the run that goes on
+ * makes up for it. */
+enum hold_owed { HOLD_OWES_NOTHING, HOLD_OWES_EVALUATION, HOLD_OWES_PROBE, HOLD_OWED_COUNT };
+
 struct hold_run {
     const struct hold_train_input *input;
     struct hold_train_config config;
@@ -80,6 +84,7 @@ struct hold_run {
     bool shifted;
     enum hold_layout layout;
     int64_t step, steps;
+    enum hold_owed owed;                /* after the step before; in checkpoints */
     const struct hold_examples *chosen; /* of this step, NULL: not yet */
     struct hold_pass_result last;       /* sums over this step's passes on the chosen examples */
     bool have_last;
@@ -92,6 +97,10 @@ struct hold_run {
     int64_t host_bytes;    /* of references' caches, as far as the run fills them */
     bool counting;         /* of sizing: the work counts, also of what is made once */
     double attention_flop; /* sizing: what the dry device cannot count */
+    struct hold_made_once {
+        double flop;
+        int64_t rows, caches;
+    } once[HOLD_MAX_STREAMS]; /* of references: what was made so far, of each stream's rows */
     struct hold_train_result result;
 };
 
@@ -109,7 +118,10 @@ void hold_run_finish(struct hold_run *run); /* lets the methods release what the
 
 /* evaluate.c: rows and memory for evaluation; a run without it allocates nothing. */
 int hold_evaluation_open(struct hold_run *run, struct hold_error *err);
-/* After a step: take the loss when it is due.  *enough: patience is at its end. */
+/* Patience is at its end. */
+bool hold_evaluation_enough(const struct hold_run *run);
+/* After a step: take the loss when it is due.  *enough: patience is at its end.  EINTERRUPTED: a
+ * stop was asked for, and nothing was taken. */
 int hold_evaluation_step(struct hold_run *run, bool *enough, struct hold_error *err);
 /* How often the loss is taken in a whole run. */
 int64_t hold_evaluations(const struct hold_run *run);
@@ -136,6 +148,10 @@ struct hold_tensor hold_reference_direction(const struct hold_reference *r, int6
 /* The head that goes with the cached hidden rows: the model's, or its copy where it is trained. */
 struct hold_param hold_reference_head(const struct hold_run *run, const struct hold_reference *r);
 
+/* pass.c: sizing: a forward pass's attention, and with a recording tape its backward's. */
+void hold_count_attention(struct hold_run *run, const struct hold_tokens *tokens);
+/* All FLOP so far. */
+double hold_run_flop(const struct hold_run *run);
 /* pass.c: ordinal of every label within its example, in the arena; NULL: no memory. */
 int32_t *hold_label_ordinals(const struct hold_batch *b, struct hold_arena *arena);
 

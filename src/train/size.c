@@ -229,8 +229,28 @@ static void go_to(struct hold_run *run, int64_t step) {
     }
 }
 
+/* Of steps; what references make of each row once is apart. */
 static double flop_of(const struct dry *d) {
-    return hold_device_flop(d->device) + d->run.attention_flop;
+    double flop = hold_run_flop(&d->run);
+    for (int i = 0; i < d->run.n_streams; i++)
+        flop -= d->run.once[i].flop;
+    return flop;
+}
+
+/* What references make in a run of so many steps, by the rows of them that were made: each row
+ * once, whole batches of the first epoch as long as it lasts. */
+static double once_flop(const struct hold_run *run, int64_t steps) {
+    double flop = 0;
+    for (int i = 0; i < run->n_streams; i++) {
+        const struct hold_made_once *once = &run->once[i];
+        const struct hold_stream *s = &run->streams[i];
+        if (once->rows == 0)
+            continue;
+        double taken = (double)steps * (double)s->batch, n = (double)s->set->n;
+        double rows = (double)once->caches * (taken < n ? taken : n);
+        flop += once->flop * rows / (double)once->rows;
+    }
+    return flop;
 }
 
 struct counted {
@@ -293,7 +313,7 @@ int hold_train_count(const struct hold_train_input *input, struct hold_train_wor
         out->evaluations = hold_evaluations(&d.run);
         out->checkpoints = k->save_steps > 0 ? (steps - 1) / k->save_steps : 0;
         out->tokens = c.tokens * all;
-        out->flop = prepared + c.flop * all;
+        out->flop = prepared + c.flop * all + once_flop(&d.run, steps);
         out->eval_flop *= (double)out->evaluations;
     }
     close_dry(&d);

@@ -50,6 +50,7 @@ int hold_run_mean_blocks(struct hold_run *run, const char *stream, int64_t limit
                 .user = &m, .at = add_first_row, .sites = 1u << HOLD_AT_BLOCK};
             struct hold_space_mark mark = hold_space_mark(&run->space);
             run->tape.recording = false;
+            hold_count_attention(run, &planned.tokens);
             hold_model_forward(run->model, &run->tape, &planned.tokens, &tapper, NULL, NULL);
             rc = hold_tape_check(&run->tape, err);
             hold_tape_reset(&run->tape, mark);

@@ -76,6 +76,8 @@ struct hold_hooks {
     unsigned needs;             /* enum hold_need */
     bool rows_only;             /* true for layout `rows` only */
     double passes;              /* forward+backward passes a step, for estimates (1: as plain) */
+    double once;                /* passes over each row of a stream, made once (references) */
+    unsigned once_of;           /* that stream, as `needs` names it; 0: the main one */
     const char *const *buffers; /* names of gradient-shaped buffers, NULL-ended; in checkpoints */
     const struct hold_option *persist; /* fields of the state that a checkpoint keeps */
 

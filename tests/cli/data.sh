@@ -84,6 +84,33 @@ expect 0 holdfast train --data set --max-steps 2 --threads 1 -o without
 grep -q '"name":"eval/loss"' without/metrics.jsonl && fail "evaluated on rows that are not there"
 expect 2 holdfast data show set --split valid
 says "set: the folder has no valid.jsonl (or .json, .csv, .tsv; .gz, .zst); it has other.jsonl"
+# A valid file that is there and not wanted stays out of it, and the log says so.
+mv set/other.jsonl set/dev.jsonl
+expect 0 holdfast train --data set --eval-strategy no --max-steps 2 --threads 1 -o declined
+says "training on set/train.jsonl; eval_strategy no: not evaluating on set/dev.jsonl"
+grep -q '"name":"eval/loss"' declined/metrics.jsonl && fail "evaluated in spite of --eval-strategy no"
+# A split in parts is one split, its rows keep their places; a part that is missing is named.
+mkdir parts
+head -n 1 chosen.jsonl >parts/train-00000-of-00002.jsonl
+tail -n 1 chosen.jsonl >parts/train-00001-of-00002.jsonl
+expect 0 holdfast train --data parts --max-steps 2 --threads 1 -o fromparts
+cmp -s fromparts/adapter_model.safetensors once || fail "parts give another training than the file"
+expect 0 holdfast data stats parts --json
+prints '"rows":2'
+expect 0 holdfast data check parts
+prints "parts/train-00001-of-00002.jsonl: 1 row, 0 errors"
+echo '{"prompt":"alone"}' >>parts/train-00001-of-00002.jsonl
+expect 1 holdfast train --data parts --max-steps 2 --threads 1 -o none
+says "parts/train-00001-of-00002.jsonl:2: error: the row has no assistant text"
+expect 1 holdfast train --data chosen.jsonl --data parts/train-00001-of-00002.jsonl -o none
+says "parts/train-00001-of-00002.jsonl:2: error: the row has no assistant text"
+rm parts/train-00000-of-00002.jsonl
+expect 1 holdfast train --data parts --max-steps 2 -o none
+says "parts: train-00000-of-00002.jsonl is missing"
+# Scored answers are named, not taken for prompts.
+echo '{"prompt":"p","completions":[{"text":"a","score":1},{"text":"b","score":0}]}' >scored.jsonl
+expect 1 holdfast data check scored.jsonl
+prints "scored.jsonl:1: error: completions: several scored answers are not read (found 2)"
 mv set/train.jsonl set/train.parquet
 expect 1 holdfast train --data set --max-steps 1 -o none
 says "set: train.parquet is Parquet, which is not read"

@@ -63,6 +63,12 @@ expect 0 holdfast run small.yaml --threads 1 -o small
 used=$(grep -o '"peak_bytes": *[0-9]*' small/report.json | grep -o '[0-9]*$' | sort -n | tail -n 1)
 within "$foretold" "$used" "a recipe"
 
+# A recipe says what is trained: options beside it would do nothing.
+expect 2 holdfast estimate small.yaml --num-train-epochs 3
+says "--num-train-epochs: has no effect on a recipe"
+expect 2 holdfast estimate small.yaml -m newborn
+says "--model: has no effect on a recipe"
+
 # Too large: said by estimate, refused by train, before a step and before a folder is made.
 huge="--data rows.jsonl --per-device-train-batch-size 160 --micro-batch-tokens 1000000 --layout rows"
 (

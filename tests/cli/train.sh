@@ -87,6 +87,15 @@ echo '{"profile":{"system":1}}' >profiled.1/holdfast.json
 expect 1 holdfast model info profiled.1
 says "profiled.1/holdfast.json: system"
 
+# What does nothing beside other options is said to.
+expect 0 holdfast train --data rows.jsonl --max-steps 1 -o idle --momentum 0.9 --eval-steps 5 --probe-steps 2
+says "--momentum: has no effect with --optim adamw"
+says "--eval-steps: has no effect with --eval-strategy no"
+says "--probe-steps: has no effect without --probe or --samples"
+says "1 step, loss"
+expect 0 holdfast train --data rows.jsonl --max-steps 1 -o sgd --optim sgd --momentum 0.9
+! grep -q "has no effect" "$scratch/err" || fail "momentum of sgd was called idle"
+
 # Stopped by a signal, gone on with: the same bytes as without the stop.
 long='--data rows.jsonl --max-steps 1200 --save-steps 500 --threads 1'
 expect 0 holdfast train $long -o uncut
@@ -119,6 +128,10 @@ expect 0 holdfast train --data rows.jsonl --max-steps 2 --tuning full -o whole -
 [ -s whole/model.safetensors ] || fail "no model was written"
 [ ! -e whole/adapter_config.json ] || fail "the old adapter is still there"
 expect 0 holdfast model verify whole
+expect 0 holdfast train --data rows.jsonl --max-steps 2 -o whole --overwrite
+for file in config.json generation_config.json chat_template.jinja tokenizer.json model.safetensors; do
+    [ ! -e whole/$file ] || fail "--overwrite left $file of the old model to the new one"
+done
 
 # An adapter merged and loaded gives the logits of model and adapter.
 echo '[5,6,7,8]' >ids.jsonl

@@ -72,15 +72,69 @@ static void found(void **state) {
     finds("e", FILES("val.jsonl", "train"), HOLD_SPLIT_VALID, "val.jsonl");
 }
 
+/* A split in parts, in the order of their numbers, whatever order their names sort in. */
+static void parts(void **state) {
+    (void)state;
+    struct hold_str dir = HOLD_STR_INIT, path = HOLD_STR_INIT;
+    static const char *const ORDER[] = {"train-1-of-11.jsonl", "train-2-of-11.jsonl",
+                                        "train-10-of-11.jsonl", "train-11-of-11.jsonl"};
+    static const int AT[] = {0, 1, 9, 10};
+    struct hold_error err = {0};
+    finds("p", FILES("train-00000-of-00001.jsonl", "validation-00000-of-00001.csv.gz"),
+          HOLD_SPLIT_TRAIN, "train-00000-of-00001.jsonl");
+    finds("p", FILES("README.md"), HOLD_SPLIT_VALID, "validation-00000-of-00001.csv.gz");
+    finds("q",
+          FILES("train-1-of-.jsonl", "train--of-1.jsonl", "train-1-of-1-a.jsonl", "train-1.csv"),
+          HOLD_SPLIT_TRAIN, "");
+    fill(&dir, "r",
+         FILES("train-1-of-11.jsonl", "train-2-of-11.jsonl", "train-3-of-11.jsonl",
+               "train-4-of-11.jsonl", "train-5-of-11.jsonl", "train-6-of-11.jsonl",
+               "train-7-of-11.jsonl", "train-8-of-11.jsonl", "train-9-of-11.jsonl",
+               "train-10-of-11.jsonl", "train-11-of-11.jsonl"));
+    struct hold_str found = HOLD_STR_INIT;
+    assert_int_equal(hold_folder_find(hold_str_text(&dir), HOLD_SPLIT_TRAIN, true, &found, &err),
+                     HOLD_OK);
+    const char *files = hold_str_text(&found);
+    for (int i = 0, k = 0; i < 11; i++) {
+        assert_true(hold_files_next(&files, &path));
+        if (i == AT[k])
+            assert_string_equal(strrchr(hold_str_text(&path), '/') + 1, ORDER[k++]);
+    }
+    assert_false(hold_files_next(&files, &path));
+    hold_str_release(&dir);
+    hold_str_release(&path);
+    hold_str_release(&found);
+}
+
+static void bad_parts(void **state) {
+    (void)state;
+    refuses("s", FILES("train-00000-of-00003.jsonl", "train-00002-of-00003.jsonl"),
+            HOLD_SPLIT_TRAIN, HOLD_EDATA,
+            ": train-00001-of-00003.jsonl is missing, a part of the rows of train as "
+            "train-00000-of-00003.jsonl is");
+    refuses("t", FILES("train-00001-of-00003.jsonl", "train-00002-of-00003.jsonl"),
+            HOLD_SPLIT_TRAIN, HOLD_EDATA, ": train-00000-of-00003.jsonl is missing");
+    refuses("u", FILES("train-00000-of-00002.jsonl", "train.jsonl"), HOLD_SPLIT_TRAIN, HOLD_EDATA,
+            ": both train-00000-of-00002.jsonl and train.jsonl could be");
+    refuses("v", FILES("train-0-of-2.csv", "train-1-of-2.jsonl"), HOLD_SPLIT_TRAIN, HOLD_EDATA,
+            ": both train-0-of-2.csv and train-1-of-2.jsonl could be");
+    refuses("w", FILES("train-0-of-2.csv", "train-1-of-2.csv", "train-01-of-2.csv"),
+            HOLD_SPLIT_TRAIN, HOLD_EDATA, "-of-2.csv could be its rows of train");
+    refuses("x", FILES("test-0-of-1.csv", "test-1-of-1.csv"), HOLD_SPLIT_TEST, HOLD_EDATA,
+            ": test-1-of-1.csv is a part beyond the 1 that its name speaks of");
+    refuses("y", FILES("train-0-of-999999999.csv"), HOLD_SPLIT_TRAIN, HOLD_EDATA,
+            ": train-1-of-999999999.csv is missing");
+}
+
 static void refused(void **state) {
     (void)state;
     refuses("f", FILES("train.csv", "train.jsonl"), HOLD_SPLIT_TRAIN, HOLD_EDATA,
             ": both train.csv and train.jsonl could be its rows of train: name one of them");
     refuses("f", FILES("dev.csv", "valid.csv"), HOLD_SPLIT_VALID, HOLD_EDATA,
             ": both dev.csv and valid.csv could be");
-    refuses(
-        "g", FILES("train-00000-of-00001.parquet", "a.md"), HOLD_SPLIT_TRAIN, HOLD_EDATA,
-        ": train-00000-of-00001.parquet is Parquet, which is not read: write it as train.jsonl");
+    refuses("g", FILES("train-00000-of-00001.parquet", "a.md"), HOLD_SPLIT_TRAIN, HOLD_EDATA,
+            ": train-00000-of-00001.parquet is Parquet, which is not read: write it as train.jsonl "
+            "first, as with pandas: read_parquet(FILE).to_json(");
     refuses(
         "h", FILES("data.jsonl", "b\x1b[31m.md"), HOLD_SPLIT_TRAIN, HOLD_ENOTFOUND,
         ": the folder has no train.jsonl (or .json, .csv, .tsv; .gz, .zst); it has b\\x1b[31m.md, "
@@ -131,10 +185,8 @@ static void lengths(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(found),
-        cmocka_unit_test(refused),
-        cmocka_unit_test(not_rows),
-        cmocka_unit_test(lengths),
+        cmocka_unit_test(found),   cmocka_unit_test(parts),    cmocka_unit_test(bad_parts),
+        cmocka_unit_test(refused), cmocka_unit_test(not_rows), cmocka_unit_test(lengths),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);
 }

@@ -94,6 +94,12 @@ static void layouts(void **state) {
     pair("{'chosen':[{'from':'human','value':'q'},{'from':'gpt','value':'x'}],"
          "'rejected':[{'from':'human','value':'q'},{'from':'gpt','value':'y'}]}",
          HOLD_ROW_PAIR_WHOLE, 1, ASKED_X, ASKED_Y);
+    /* Messages that ask, and messages that are another copy of a whole conversation. */
+    pair("{'messages':[" U("q") "],'chosen':" A("x") ",'rejected':" A("y") "}", PROMPT, 1, ASKED_X,
+         ASKED_Y);
+    pair("{'messages':[" U("q") "],'chosen':'x','rejected':'y'}", PROMPT, 1, ASKED_X, ASKED_Y);
+    pair("{'messages':" ASKED_X ",'chosen':" ASKED_X ",'rejected':" ASKED_Y "}",
+         HOLD_ROW_PAIR_WHOLE, 1, ASKED_X, ASKED_Y);
     /* OpenAI: the names of the guide and of the schema. */
     pair("{'input':{'messages':[" U("q") "],'tools':[],'parallel_tool_calls':true},"
                                          "'preferred_output':[" A(
@@ -169,7 +175,9 @@ static void errors(void **state) {
     refused_one("{'prompt':'q','chosen':[{'role':'assistent','content':'x'}],'rejected':'y'}",
                 "unknown_role", "chosen[0].role: \"assistent\" is not a role");
     refused_one("{'instruction':'q','completions':[{'response':'x','overall_score':8}]}",
-                "scored_completions", "several scored answers are not read");
+                "scored_completions", "several scored answers are not read (found 1)");
+    refused_one("{'prompt':'q','completions':[{'response':'x','score':8},{'response':'y'}]}",
+                "scored_completions", "several scored answers are not read (found 2)");
 }
 
 #define PAIR "{'id':'n','prompt':'q','chosen':'x','rejected':'y','score_chosen':8}"

@@ -138,7 +138,9 @@ static void bombs(void **state) {
 
 static void others(void **state) {
     (void)state;
-    refused("PAR1\x15", 5, "the file is Parquet, which is not read: write it as JSON Lines first");
+    refused(
+        "PAR1\x15", 5,
+        "the file is Parquet, which is not read: rows are JSON Lines, a JSON array, CSV or TSV");
     refused("PK\x03\x04", 4, "the file is zip");
     refused("\xFD\x37zXZ\0", 6, "the file is xz");
     refused("BZh9", 4, "the file is bzip2");

@@ -138,6 +138,10 @@ struct trial {
     int64_t seed, save_steps;
     double learning_rate, momentum, dropout;
     bool evaluates; /* the second stream's rows, after every step */
+    bool best;      /* ends with the best of them */
+    int64_t probes; /* steps between probes, which a stop cuts off; 0: none */
+    int64_t stop_in_probe;
+    char probed[64]; /* their steps */
     struct walker w;
     struct hold_train_result result;
     char warning[1024]; /* the last one */
@@ -149,6 +153,18 @@ static void keep_warning(void *user, enum hold_level level, const char *room, co
     struct trial *t = user;
     if (level == HOLD_WARN)
         snprintf(t->warning, sizeof t->warning, "%s", line);
+}
+
+/* As answers are made: a stop ends them. */
+static int probe(void *user, struct hold_run *run, int64_t step, struct hold_error *err) {
+    struct trial *t = user;
+    size_t n = strlen(t->probed);
+    if (step > 0 && step == t->stop_in_probe)
+        t->w.stop = 1;
+    if (t->w.stop != 0)
+        return hold_fail(err, HOLD_EINTERRUPTED, "stopped while answering");
+    snprintf(t->probed + n, sizeof t->probed - n, "%lld ", (long long)step);
+    return hold_run_metric(run, "probe", (double)step, err);
 }
 
 static struct trial trial_of(const char *dir, bool walker) {
@@ -197,6 +213,12 @@ static int train(struct trial *t) {
         in.eval = &general;
         in.config.eval_strategy = "steps";
         in.config.eval_steps = 1;
+    }
+    in.config.load_best_model_at_end = t->best;
+    if (t->probes > 0) {
+        in.config.probe_steps = t->probes;
+        in.probe = probe;
+        in.probe_user = t;
     }
     struct hold_ctx ctx = {
         .log = keep_warning, .user = t, .stop = &t->w.stop, .threads = t->threads};
@@ -346,6 +368,42 @@ static void test_stopped(void **state) {
     assert_true(same(&whole, &cut));
     trial_close(&whole);
     trial_close(&cut);
+}
+
+/* A stop in an evaluation or in a probe, the last ones too, loses neither the step nor what it was
+ * owed: the run that goes on has all that the uninterrupted one has. */
+static void test_stopped_looking(void **state) {
+    static const struct {
+        int64_t after_step, in_probe;
+    } STOPS[] = {{3, 0}, {4, 0}, {STEPS, 0}, {0, 2}, {0, STEPS}};
+    for (int64_t i = 0; i < COUNT(STOPS); i++) {
+        struct trial whole = trial_of("whole", true), cut = trial_of("cut", true);
+        whole.probes = cut.probes = 2;
+        whole.evaluates = cut.evaluates = whole.best = cut.best = true;
+        whole.learning_rate = cut.learning_rate = 0.3; /* the last weights are not the best */
+        cut.save_steps = 0;
+        assert_ok(train(&whole), &whole.err);
+        cut.w.stop_after = STOPS[i].after_step;
+        cut.stop_in_probe = STOPS[i].in_probe;
+        assert_refused(train(&cut), HOLD_EINTERRUPTED, &cut.err, "of 7; saved");
+        trial_close(&cut);
+        cut.w.stop_after = cut.stop_in_probe = cut.w.stop = 0;
+        assert_ok(train(&cut), &cut.err);
+        assert_true(cut.result.resumed && same(&whole, &cut));
+        assert_string_equal(cut.probed, whole.probed);
+        assert_string_equal(whole.probed, "0 2 4 6 7 ");
+        assert_int_equal(cut.result.evaluations, STEPS);
+        assert_int_equal(cut.result.best_step, whole.result.best_step);
+        assert_true(cut.result.is_best && cut.result.last_loss == whole.result.last_loss);
+        char *expected = metrics_of("whole"), *found = metrics_of("cut");
+        assert_string_equal(found, expected);
+        free(expected);
+        free(found);
+        trial_close(&whole);
+        trial_close(&cut);
+        leave(state);
+        enter(state);
+    }
 }
 
 /* --- one thing of the checkpoint changed or missing --- */
@@ -717,6 +775,7 @@ int main(void) {
         IN_FOLDER(test_killed_dropout),
         IN_FOLDER(test_killed_bf16),
         IN_FOLDER(test_stopped),
+        IN_FOLDER(test_stopped_looking),
         IN_FOLDER(test_vectors_count),
         IN_FOLDER(test_fields_count),
         IN_FOLDER(test_other_method),

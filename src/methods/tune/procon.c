@@ -94,8 +94,9 @@ static const struct hold_hooks hooks = {
     .name = "procon",
     .needs = HOLD_NEED_ALIGN | HOLD_NEED_GENERAL,
     .rows_only = true,
-    .passes = 1.5, /* the reference's forward pass over every row, once: half a pass, where the
-                      weights below the adapter have no gradient */
+    .passes = 1,
+    .once = 0.5, /* the reference's forward pass: half a pass, where the weights below the adapter
+                    have no gradient */
     .prepare = prepare,
     .terms = terms,
     .release = release,

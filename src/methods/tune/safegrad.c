@@ -68,8 +68,10 @@ static const char *const buffers[] = {"safegrad.ga", NULL};
 static const struct hold_hooks hooks = {
     .name = "safegrad",
     .needs = HOLD_NEED_ALIGN,
-    .passes = 2.5, /* the reference's forward pass over every alignment row, once: half a pass,
-                      where the weights below the adapter have no gradient */
+    .passes = 2,
+    .once = 0.5, /* the reference's forward pass: half a pass, where the weights below the adapter
+                    have no gradient */
+    .once_of = HOLD_NEED_ALIGN,
     .buffers = buffers,
     .prepare = prepare,
     .post = post,
