@@ -1,6 +1,6 @@
 /* generate.c: what generating answers takes: its seconds, and where they go by component.
  *
- *     bench_generate MODEL ADAPTER|- PROMPTS.jsonl IDS.jsonl TOKENS THREADS ISA BATCH [early]
+ *     bench_generate MODEL ADAPTER|- PROMPTS.jsonl IDS.jsonl TOKENS THREADS ISA BATCH DTYPE [early]
  *
  * Answers every prompt greedily with at most TOKENS new tokens and prints one JSON object: seconds
  * of loading and of generating, tokens, and the seconds in each group of kernels.  IDS.jsonl gets a
@@ -75,7 +75,7 @@ enum { FEW = 8 /* rows of a chat or a small server, which read levels as those d
 struct job {
     const char *model, *adapter, *prompts, *ids;
     int64_t tokens, threads, batch;
-    const char *isa;
+    const char *isa, *dtype;
     struct hold_device *device;
     struct hold_model m;
     struct hold_rows rows;
@@ -87,11 +87,15 @@ struct job {
 
 static int load(struct job *j, struct hold_error *err) {
     struct hold_ctx quiet = {.threads = (int)j->threads};
+    bool merges = strcmp(j->adapter, "-") != 0;
     double start = hold_clock_now();
     int rc = hold_cpu_new(&j->device, (int)j->threads, j->isa, err);
     if (rc == HOLD_OK)
-        rc = hold_model_load(&j->m, j->model, j->device, &quiet, err);
-    if (rc == HOLD_OK && strcmp(j->adapter, "-") != 0) {
+        rc = hold_device_set_dtype(j->device, j->dtype, err);
+    if (rc == HOLD_OK)
+        rc = (merges ? hold_model_load : hold_model_load_lean)(&j->m, j->model, j->device, &quiet,
+                                                               err);
+    if (rc == HOLD_OK && merges) {
         struct hold_adapter a = {0};
         rc = hold_adapter_read(&a, j->adapter, err);
         if (rc == HOLD_OK)
@@ -171,9 +175,10 @@ static void show(const struct job *j) {
     double known = 0;
     printf("{\"rows\":%" PRId64 ",\"prompt_tokens\":%" PRId64 ",\"tokens\":%" PRId64
            ",\"close_calls\":%" PRId64 ",\"load_seconds\":%.6f,\"seconds\":%.6f,\"flop\":%.17g,"
-           "\"isa\":\"%s\",\"components\":{",
+           "\"isa\":\"%s\",\"bf16\":\"%s\",\"components\":{",
            j->rows.n, prompt_tokens, tokens, close_calls, j->load_seconds, j->seconds,
-           hold_device_flop(j->device), hold_device_isa(j->device));
+           hold_device_flop(j->device), hold_device_isa(j->device),
+           hold_device_bf16_unit(j->device));
     for (int i = 0; i < PART_REST; i++) {
         printf("\"%s\":%.6f,", PART_NAMES[i], clocks.seconds[i]);
         known += clocks.seconds[i];
@@ -221,11 +226,11 @@ static int run(struct job *j, struct hold_error *err) {
 int main(int argc, char **argv) {
     static struct job j;
     struct hold_error err = {0};
-    if (argc < 9 || argc > 10 || (argc == 10 && strcmp(argv[9], "early") != 0) ||
+    if (argc < 10 || argc > 11 || (argc == 11 && strcmp(argv[10], "early") != 0) ||
         !hold_parse_int(argv[5], &j.tokens) || !hold_parse_int(argv[6], &j.threads) ||
         !hold_parse_int(argv[8], &j.batch) || j.threads < 1 || j.threads > 1024) {
         fprintf(stderr, "usage: bench_generate MODEL ADAPTER|- PROMPTS.jsonl IDS.jsonl TOKENS "
-                        "THREADS ISA BATCH [early]\n");
+                        "THREADS ISA BATCH DTYPE [early]\n");
         return 2;
     }
     j.model = argv[1];
@@ -233,7 +238,8 @@ int main(int argc, char **argv) {
     j.prompts = argv[3];
     j.ids = argv[4];
     j.isa = argv[7];
-    j.ends_early = argc == 10;
+    j.dtype = argv[9];
+    j.ends_early = argc == 11;
     int rc = run(&j, &err);
     if (rc < 0)
         fprintf(stderr, "bench_generate: %s\n", err.text);

@@ -295,9 +295,11 @@ json_t *hold_spec_evaluate(const struct hold_plan *p, const struct hold_plan_nod
                   (json_int_t)set->max_tokens, "score", set->score, "judge", hold_judge_version,
                   "labels", labels, "dtype", hold_device_dtype(p->lab->device), "tokenizer",
                   (int)HOLD_TOKENIZER_VERSION);
-    /* Full answers keep the identity that they always had. */
+    /* Full answers keep the identity that they always had; so do labels, whose rule is exact. */
+    bool judged = strcmp(set->score, "judge") == 0;
     if (set->early_stop && spec != NULL &&
-        json_object_set_new(spec, "early_stop", json_true()) != 0) {
+        json_object_set_new(spec, "early_stop",
+                            judged ? json_integer(HOLD_JUDGE_DECIDED_VERSION) : json_true()) != 0) {
         json_decref(spec);
         return NULL;
     }
