@@ -106,6 +106,7 @@ struct value {
     const int32_t *lengths;
     const int32_t *ints;
     const float *reals;
+    int64_t wide; /* of an array of integers: 1 + the first item that does not fit in 32 bits */
 };
 
 struct hold_gguf {
@@ -338,11 +339,10 @@ static int take_numbers(struct cursor *c, struct value *v, struct hold_error *er
     }
     for (int64_t i = 0; i < v->n; i++) {
         int64_t x = int_at(v->item, p + i * size);
-        if (x < INT32_MIN || x > INT32_MAX) {
-            return hold_fail(err, HOLD_EFORMAT, "%s: %s: item %lld does not fit in 32 bits",
-                             c->path, v->key, (long long)i);
+        if ((x < INT32_MIN || x > INT32_MAX) && v->wide == 0) {
+            v->wide = i + 1; /* no fault of an array that nobody asks for */
         }
-        ints[i] = (int32_t)x;
+        ints[i] = v->wide > 0 ? 0 : (int32_t)x;
     }
     v->ints = ints;
     return HOLD_OK;
@@ -740,6 +740,10 @@ int hold_gguf_ints(const struct hold_gguf *g, const char *key, const int32_t **i
     int rc = find_array(g, key, &v, err);
     if (!rc && !v->ints) {
         rc = wrong_type(g, v, "an array of integers", err);
+    }
+    if (!rc && v->wide > 0) {
+        rc = hold_fail(err, HOLD_EFORMAT, "%s: %s: item %lld does not fit in 32 bits", g->map.path,
+                       key, (long long)v->wide - 1);
     }
     if (!rc) {
         *items = v->ints;
