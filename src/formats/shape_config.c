@@ -1,5 +1,6 @@
 /* shape_config.c: a model's shape from config.json, with every number checked before it sizes
  * anything, and back. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -328,8 +329,11 @@ static int add_family(json_t *config, const struct hold_shape *s) {
                                    json_integer(s->window > 0 ? s->window : s->max_positions));
         bad |= json_object_set_new(config, "layer_types", layer_types_json(s));
         bad |= json_object_set_new(config, "rope_local_base_freq", json_real(s->local_theta));
+        /* transformers declares an integer; a whole number is written as one. */
         bad |= json_object_set_new(config, "query_pre_attn_scalar",
-                                   json_integer((json_int_t)s->query_scalar));
+                                   floor(s->query_scalar) == s->query_scalar
+                                       ? json_integer((json_int_t)s->query_scalar)
+                                       : json_real(s->query_scalar));
         bad |= json_object_set_new(config, "attn_logit_softcapping", json_null());
         bad |= json_object_set_new(config, "final_logit_softcapping", json_null());
     }
