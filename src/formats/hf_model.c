@@ -160,6 +160,15 @@ cleanup:
 
 /* ---- what both kinds of files say about tokens ---- */
 
+/* What is wrong with a vocabulary is found without knowing its file. */
+static int name_file(const struct hold_model_files *f, int rc, struct hold_error *err) {
+    if (rc && !hold_starts(err->text, f->path)) {
+        const struct hold_error found = *err;
+        return hold_fail(err, rc, "%s: %s", f->path, found.text);
+    }
+    return rc;
+}
+
 /* Tokens that were added beyond the embedding (Gemma 3's placeholder of images, a padding token)
  * are no fault of the model; a text that has one is refused when it is tokenised. */
 static int check_tokenizer(const struct hold_model_files *f, struct hold_error *err) {
@@ -224,7 +233,7 @@ static int read_gguf_tokens(struct hold_model_files *f, struct hold_error *err) 
                        f->path, vocab.n_pieces, (long long)f->shape.vocab);
     }
     if (!rc) {
-        rc = hold_tokenizer_new(&f->tokenizer, &vocab, err);
+        rc = name_file(f, hold_tokenizer_new(&f->tokenizer, &vocab, err), err);
     }
     if (!rc) {
         rc = hold_gguf_text_or(f->gguf, "tokenizer.chat_template", NULL, &chat, err);
@@ -576,6 +585,7 @@ static int read_hf_tokens(struct hold_model_files *f, const struct folder *d,
                           struct hold_error *err) {
     int rc = hold_tokenizer_from_json(&f->tokenizer, d->json[TOKENIZER], d->json[TOKENIZER_CONFIG],
                                       hold_str_text(&d->path[TOKENIZER]), err);
+    rc = name_file(f, rc, err);
     if (!rc) {
         rc = check_tokenizer(f, err);
     }

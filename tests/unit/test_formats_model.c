@@ -230,6 +230,10 @@ static void test_config_refused(void **state) {
         set_key("m/config.json", CASES[i].key, CASES[i].value);
         refuse("m", CASES[i].code, CASES[i].part);
     }
+    /* What is found in a vocabulary is told with the model. */
+    copy_tiny();
+    set_key("m/tokenizer.json", "normalizer", "{\"type\":\"Nmt\"}");
+    refuse("m", HOLD_EUNSUPPORTED, "m: normalizer Nmt is not supported");
     put_text("m/config.json", "{\"rope_theta\": NaN}");
     refuse("m", HOLD_EDATA, "m/config.json:1:");
     put_text("m/config.json", "[]");
