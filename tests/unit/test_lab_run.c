@@ -459,6 +459,66 @@ static void another_seed_is_another_model_and_is_pooled(void **state) {
     json_decref(one.report);
 }
 
+/* The "early_stop" of every stored evaluation of a set, which has to be the same in all; NULL:
+ * none has one.  New reference. */
+static json_t *early_of(const char *store, const char *set, int *n_found) {
+    struct hold_str path = HOLD_STR_INIT;
+    struct hold_error err = {0};
+    char **names = NULL;
+    size_t n = 0;
+    json_t *first = NULL;
+    *n_found = 0;
+    hold_str_addf(&path, "%s/artifact", store);
+    assert_int_equal(hold_dir_list(hold_str_text(&path), &names, &n, &err), HOLD_OK);
+    for (size_t i = 0; i < n; i++) {
+        json_t *o = NULL;
+        hold_str_clear(&path);
+        hold_str_addf(&path, "%s/artifact/%s/manifest.json", store, names[i]);
+        assert_int_equal(hold_json_load(&o, hold_str_text(&path), &err), HOLD_OK);
+        const json_t *spec = json_object_get(o, "spec");
+        const char *its = json_string_value(json_object_get(spec, "set"));
+        json_t *early = json_object_get(spec, "early_stop");
+        if (its != NULL && strcmp(its, set) == 0) {
+            assert_true(*n_found == 0 || json_equal(early, first) || early == first);
+            first = *n_found == 0 && early != NULL ? json_incref(early) : first;
+            ++*n_found;
+        }
+        json_decref(o);
+    }
+    hold_names_free(names, n);
+    hold_str_release(&path);
+    return first;
+}
+
+/* Lost labels end answers and change no score.  Judged sets that end early are other stages with
+ * each version of the rule; full answers have no mark. */
+static void early_answers_are_stages_of_their_own(void **state) {
+    (void)state;
+    static const char *const EARLY[] = {"evaluate.task.early_stop=true",
+                                        "evaluate.harmful.early_stop=true"};
+    static const char *const ARMS[] = {"released", "poisoned", "lisa"};
+    put_all(FEW);
+    struct outcome full = run_plain("full");
+    struct caller c = {0};
+    struct outcome early = run_lab("early", &c, false, false, EARLY, 2);
+    assert_int_equal(early.rc, HOLD_OK);
+    for (size_t i = 0; i < sizeof ARMS / sizeof ARMS[0]; i++)
+        assert_true(fabs(score_of(full.report, ARMS[i], "task_accuracy", "value") -
+                         score_of(early.report, ARMS[i], "task_accuracy", "value")) < 1e-12);
+    int n = 0;
+    assert_null(early_of("full", "task", &n));
+    assert_true(n > 0);
+    assert_null(early_of("early", "over_refusal", &n));
+    assert_true(n > 0);
+    json_t *task = early_of("early", "task", &n), *harmful = early_of("early", "harmful", &n);
+    assert_true(json_is_true(task));
+    assert_int_equal(json_integer_value(harmful), HOLD_JUDGE_DECIDED_VERSION);
+    json_decref(task);
+    json_decref(harmful);
+    json_decref(full.report);
+    json_decref(early.report);
+}
+
 static void a_failing_arm_leaves_the_others(void **state) {
     (void)state;
     put_all("  - {name: released}\n"
@@ -638,6 +698,7 @@ int main(void) {
         in_folder(a_killed_run_goes_on_to_the_same_bytes),
         in_folder(two_processes_share_the_work),
         in_folder(force_makes_again_what_it_was),
+        in_folder(early_answers_are_stages_of_their_own),
         in_folder(another_seed_is_another_model_and_is_pooled),
         in_folder(a_failing_arm_leaves_the_others),
         in_folder(a_damaged_stage_is_made_again_alone),
