@@ -28,6 +28,14 @@ static const struct hold_option options[] = {
     {0},
 };
 
+/* A text to go on with begins as the vocabulary asks. */
+static int start_text(const struct hold_tokenizer *t, const char *text, struct hold_ids *ids,
+                      struct hold_error *err) {
+    int32_t bos = hold_tokenizer_adds_bos(t) ? hold_tokenizer_bos(t) : -1;
+    int rc = bos >= 0 ? hold_ids_push(ids, bos, err) : HOLD_OK;
+    return rc < 0 ? rc : hold_tokenizer_encode(t, text, strlen(text), false, ids, err);
+}
+
 static int render_prompts(const struct hold_model *m, const struct hold_rows *rows,
                           struct hold_ids *ids, struct hold_error *err) {
     struct hold_renderer r = hold_cli_renderer(m, 0);
@@ -35,8 +43,7 @@ static int render_prompts(const struct hold_model *m, const struct hold_rows *ro
         const struct hold_row *row = &rows->row[i];
         int rc = row->messages != NULL
                      ? hold_render_prompt(&r, row->messages, row->tools, &ids[i], err)
-                     : hold_tokenizer_encode(m->tokenizer, row->text, strlen(row->text), false,
-                                             &ids[i], err);
+                     : start_text(m->tokenizer, row->text, &ids[i], err);
         if (rc < 0)
             return rc;
     }

@@ -219,8 +219,12 @@ struct hold_renderer hold_cli_text_renderer(const struct hold_text_side *t, int6
         .chat = t->chat,
         .bos_token = t->files.bos_token,
         .eos_token = t->files.eos_token,
+        .system = json_string_value(json_object_get(t->files.profile, "system")),
+        .prefix = json_string_value(json_object_get(t->files.profile, "prefix")),
         .max_length = (int32_t)max_length,
         .now = hold_cli_now(),
+        .add_bos = hold_tokenizer_adds_bos(t->files.tokenizer),
+        .add_eos = hold_tokenizer_adds_eos(t->files.tokenizer),
     };
 }
 

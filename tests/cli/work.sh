@@ -45,6 +45,19 @@ holdfast generate --max-tokens 6 --temperature 1 --seed 7 <prompts.jsonl >one.js
 holdfast generate --max-tokens 6 --temperature 1 --seed 7 --batch 1 <prompts.jsonl >two.jsonl
 cmp -s one.jsonl two.jsonl || fail "the same seed gave other answers"
 
+# BOS before a text of a folder that asks for it: in training, in scoring and before an answer
+mkdir bos
+cp "$golden/tiny-llama/"* bos
+sed 's/"backend"/"add_bos_token": true, "backend"/' "$golden/tiny-llama/tokenizer_config.json" >bos/tokenizer_config.json
+echo '{"text":"the quick brown fox"}' >text.jsonl
+for model in "$golden/tiny-llama" bos; do
+    holdfast data show text.jsonl -m "$model" --json >"shown.$(basename "$model")"
+    holdfast generate -m "$model" --prompts text.jsonl --max-tokens 6 >"answer.$(basename "$model")"
+done
+grep -q '"tokens":\[{"id":1,' shown.bos || fail "no BOS: $(cat shown.bos)"
+grep -q '"tokens":\[{"id":1,' shown.tiny-llama && fail "BOS that nobody asks for"
+cmp -s answer.tiny-llama answer.bos && fail "an answer does not see the BOS"
+
 # chat from a pipe
 printf '/help\nhello\n/reset\n/quit\nnever read\n' >talk
 holdfast chat --max-tokens 4 --temperature 0 <talk >"$scratch/out" 2>"$scratch/err" || fail "chat"
