@@ -128,6 +128,9 @@ int hold_cli_model(struct hold_cli *cli, const char *model, const char *adapter,
  * must be merged. */
 int hold_cli_model_lean(struct hold_cli *cli, const char *model, const char *adapter,
                         struct hold_device *device, struct hold_model *out, struct hold_error *err);
+/* A device and, lean, a model on it; the caller releases both, also after a failure. */
+int hold_cli_open(struct hold_cli *cli, const char *model, const char *adapter,
+                  struct hold_device **device, struct hold_model *out, struct hold_error *err);
 /* How the model's rows are rendered, with its inference profile. */
 struct hold_renderer hold_cli_renderer(const struct hold_model *m, int64_t max_length);
 /* MODEL's files and compiled chat template (NULL: it has none), without its weights. */

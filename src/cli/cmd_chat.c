@@ -217,9 +217,7 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
                      .terminal = isatty(STDIN_FILENO) == 1,
                      .screen = isatty(STDOUT_FILENO) == 1};
     void *lines = NULL;
-    int rc = hold_cli_device(cli, &device, err);
-    if (rc == HOLD_OK)
-        rc = hold_cli_model_lean(cli, o->model, o->adapter, device, &model, err);
+    int rc = hold_cli_open(cli, o->model, o->adapter, &device, &model, err);
     int64_t levels;
     if (rc == HOLD_OK)
         rc = hold_model_read_levels(&model, &levels, err);

@@ -445,9 +445,7 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     (void)args;
     int rc = prepare(&w, err);
     if (rc == HOLD_OK)
-        rc = hold_cli_device(cli, &device, err);
-    if (rc == HOLD_OK)
-        rc = hold_cli_model_lean(cli, w.o->model, w.o->adapter, device, &w.model, err);
+        rc = hold_cli_open(cli, w.o->model, w.o->adapter, &device, &w.model, err);
     for (int s = 0; rc == HOLD_OK && s < N_SUITES; s++) {
         if (!w.wanted[s])
             continue;

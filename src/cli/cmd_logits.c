@@ -153,9 +153,7 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
         return hold_fail(err, HOLD_EUSAGE, "-o OUT.safetensors is missing");
     int rc = hold_cli_check_output(o->output, err);
     if (rc == HOLD_OK)
-        rc = hold_cli_device(cli, &device, err);
-    if (rc == HOLD_OK)
-        rc = hold_cli_model_lean(cli, o->model, o->adapter, device, &model, err);
+        rc = hold_cli_open(cli, o->model, o->adapter, &device, &model, err);
     if (rc == HOLD_OK)
         rc = read_ids(o->ids, &model, &ids, &n, err);
     if (rc == HOLD_OK) {

@@ -81,9 +81,7 @@ static int run(struct hold_cli *cli, void *opts, int n_args, char **args, struct
     if (rc == HOLD_OK && rows.n == 0)
         rc = hold_fail(err, HOLD_EDATA, "%s: no rows", o->data);
     if (rc == HOLD_OK)
-        rc = hold_cli_device(cli, &device, err);
-    if (rc == HOLD_OK)
-        rc = hold_cli_model_lean(cli, o->model, o->adapter, device, &model, err);
+        rc = hold_cli_open(cli, o->model, o->adapter, &device, &model, err);
     if (rc == HOLD_OK) {
         int64_t most = model.shape.max_positions;
         struct hold_renderer r = hold_cli_renderer(

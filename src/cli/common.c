@@ -178,6 +178,12 @@ int hold_cli_model_lean(struct hold_cli *cli, const char *model, const char *ada
     return open_model(cli, model, adapter, device, true, out, err);
 }
 
+int hold_cli_open(struct hold_cli *cli, const char *model, const char *adapter,
+                  struct hold_device **device, struct hold_model *out, struct hold_error *err) {
+    int rc = hold_cli_device(cli, device, err);
+    return rc < 0 ? rc : hold_cli_model_lean(cli, model, adapter, *device, out, err);
+}
+
 struct hold_renderer hold_cli_renderer(const struct hold_model *m, int64_t max_length) {
     struct hold_renderer r = hold_model_renderer(m, max_length);
     r.now = hold_cli_now();
