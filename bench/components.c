@@ -20,6 +20,8 @@
 #include "model/model.h"
 #include "train/train.h"
 
+#include "options.h"
+
 /* --- a clock for each kernel --- */
 
 enum clock_id {
@@ -192,19 +194,6 @@ static void show(const struct job *j) {
     printf("}\n");
 }
 
-static int set_options(struct job *j, int n, char **args, struct hold_error *err) {
-    int rc = HOLD_OK;
-    hold_options_defaults(hold_train_options, &j->config);
-    for (int i = 0; rc == HOLD_OK && i < n; i++) {
-        char *value = strchr(args[i], '=');
-        if (value == NULL)
-            return hold_fail(err, HOLD_EUSAGE, "'%s': expected name=value", args[i]);
-        *value++ = '\0';
-        rc = hold_options_set_text(hold_train_options, &j->config, args[i], value, args[i], err);
-    }
-    return rc;
-}
-
 int main(int argc, char **argv) {
     static struct job j;
     struct hold_error err = {0};
@@ -213,7 +202,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: bench_components MODEL ROWS.jsonl THREADS ISA [name=value ...]\n");
         return 2;
     }
-    int rc = set_options(&j, argc - 5, argv + 5, &err);
+    int rc = bench_set_options(&j.config, argc - 5, argv + 5, &err);
     if (rc == HOLD_OK)
         rc = load(&j, argv[1], (int)threads, argv[4], &err);
     if (rc == HOLD_OK)
