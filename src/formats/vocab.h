@@ -30,7 +30,9 @@ struct hold_pre_rules {
 enum { HOLD_PRE_RULES = 8 };
 extern const struct hold_pre_rules hold_pre_rules[HOLD_PRE_RULES];
 
-/* The vocabulary as tokenizer.json (byte-level BPE only).  New reference. */
+/* The vocabulary as tokenizer.json: byte-level BPE and SentencePiece BPE.  New reference.
+ * EUNSUPPORTED by name: Unigram, a pre-tokenizer without rules above, pieces that JSON cannot hold
+ * (two of one text, a NUL). */
 int hold_vocab_to_json(json_t **out, const struct hold_vocab *v, const char *where,
                        struct hold_error *err);
 
