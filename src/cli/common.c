@@ -220,8 +220,9 @@ void hold_cli_text_release(struct hold_text_side *t) {
 }
 
 struct hold_renderer hold_cli_text_renderer(const struct hold_text_side *t, int64_t max_length) {
+    const struct hold_tokenizer *tokenizer = t->files.tokenizer; /* NULL: not opened */
     return (struct hold_renderer){
-        .tokenizer = t->files.tokenizer,
+        .tokenizer = tokenizer,
         .chat = t->chat,
         .bos_token = t->files.bos_token,
         .eos_token = t->files.eos_token,
@@ -229,8 +230,8 @@ struct hold_renderer hold_cli_text_renderer(const struct hold_text_side *t, int6
         .prefix = json_string_value(json_object_get(t->files.profile, "prefix")),
         .max_length = (int32_t)max_length,
         .now = hold_cli_now(),
-        .add_bos = hold_tokenizer_adds_bos(t->files.tokenizer),
-        .add_eos = hold_tokenizer_adds_eos(t->files.tokenizer),
+        .add_bos = tokenizer != NULL && hold_tokenizer_adds_bos(tokenizer),
+        .add_eos = tokenizer != NULL && hold_tokenizer_adds_eos(tokenizer),
     };
 }
 

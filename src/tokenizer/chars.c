@@ -192,7 +192,7 @@ int hold_chars_unigram(struct hold_tokenizer *t, const struct hold_vocab *v,
         bool usable = t->types[i] == HOLD_PIECE_NORMAL || t->types[i] == HOLD_PIECE_USER;
         if (usable && t->text[i] != NULL && t->text[i][0] != '\0') {
             double score = v->weights != NULL ? v->weights[i] : (double)v->scores[i];
-            if (isnan(score)) {
+            if (v->weights != NULL && isnan(score)) {
                 continue; /* an added token, which the model does not know */
             }
             pieces[n++] = (struct hold_unigram_piece){t->text[i], piece_bytes(t, i), i, score};

@@ -442,6 +442,7 @@ static void bad_vocabularies(void **state) {
         {"x", 0, HOLD_PIECE_BYTE, HOLD_VOCAB_SPM, HOLD_EFORMAT, "is a byte"},
         {"x", -HUGE_VALF, HOLD_PIECE_NORMAL, HOLD_VOCAB_SPM, HOLD_EFORMAT, "not finite"},
         {"x", HUGE_VALF, HOLD_PIECE_NORMAL, HOLD_VOCAB_UNIGRAM, HOLD_EFORMAT, "not finite"},
+        {"x", NAN, HOLD_PIECE_NORMAL, HOLD_VOCAB_UNIGRAM, HOLD_EFORMAT, "not finite"},
         {"a", -1, HOLD_PIECE_NORMAL, HOLD_VOCAB_SPM, HOLD_EFORMAT, "are the same"},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
