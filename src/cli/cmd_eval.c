@@ -109,12 +109,8 @@ static int read_suite(struct work *w, int s, struct hold_error *err) {
     if (rc < 0)
         return rc;
     w->rows[s] = all;
-    /* Rows past the limit are given back where they are: they stand at the end. */
-    while (w->o->limit > 0 && w->rows[s].n > w->o->limit) {
-        struct hold_row *last = &w->rows[s].row[--w->rows[s].n];
-        json_decref(last->messages);
-        json_decref(last->data);
-    }
+    if (w->o->limit > 0)
+        hold_rows_cut(&w->rows[s], w->o->limit);
     return HOLD_OK;
 }
 

@@ -336,9 +336,13 @@ int hold_rows_add(struct hold_rows *rows, json_t *data, long line, struct hold_i
     return status;
 }
 
+void hold_rows_cut(struct hold_rows *rows, int64_t n) {
+    while (rows->n > n)
+        release_row(&rows->row[--rows->n]);
+}
+
 void hold_rows_release(struct hold_rows *rows) {
-    for (int64_t i = 0; i < rows->n; i++)
-        release_row(&rows->row[i]);
+    hold_rows_cut(rows, 0);
     hold_free(rows->row);
     hold_free(rows->path);
     *rows = (struct hold_rows){0};

@@ -100,6 +100,8 @@ int hold_rows_share(struct hold_rows *rows, const struct hold_row *row, struct h
 /* Take one parsed object as a row (recipes, API). `data` is borrowed (a reference is added). */
 int hold_rows_add(struct hold_rows *rows, json_t *data, long line, struct hold_issues *issues,
                   struct hold_error *err);
+/* Keep the first n rows, if there are more. */
+void hold_rows_cut(struct hold_rows *rows, int64_t n);
 void hold_rows_release(struct hold_rows *rows);
 int hold_rows_write(const struct hold_rows *rows, const char *path,
                     struct hold_error *err); /* JSONL of data, atomic */
