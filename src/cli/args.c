@@ -75,6 +75,13 @@ static void replace(char *text, char from, char to) {
         *text = *text == from ? to : *text;
 }
 
+struct hold_flag hold_cli_flag(const char *name) {
+    struct hold_flag flag;
+    snprintf(flag.text, sizeof flag.text, "--%s", name);
+    replace(flag.text, '_', '-');
+    return flag;
+}
+
 static int unknown_option(const struct table tables[TABLES], const char *arg,
                           struct hold_error *err) {
     const char *names[256];
@@ -89,10 +96,8 @@ static int unknown_option(const struct table tables[TABLES], const char *arg,
     const char *near = hold_nearest(word, names, n);
     if (near == NULL)
         return hold_fail(err, HOLD_EUSAGE, "unknown option '--%s'; see --help", shown);
-    char best[NAME_TEXT];
-    snprintf(best, sizeof best, "%s", near);
-    replace(best, '_', '-');
-    return hold_fail(err, HOLD_EUSAGE, "unknown option '--%s' (did you mean '--%s'?)", shown, best);
+    return hold_fail(err, HOLD_EUSAGE, "unknown option '--%s' (did you mean '%s'?)", shown,
+                     hold_cli_flag(near).text);
 }
 
 /* "-m", "--model", "--no-json" in one of the tables; *no: it is switched off. */
@@ -157,14 +162,12 @@ static int note_given(struct hold_cli *cli, const struct hold_option *row, const
 
 static int set(struct hold_cli *cli, const struct hold_option *row, void *target, const char *value,
                struct hold_error *err) {
-    char where[NAME_TEXT];
-    snprintf(where, sizeof where, "--%s", row->name);
-    replace(where, '_', '-');
-    int rc = note_given(cli, row, where, &value, err);
+    const struct hold_flag where = hold_cli_flag(row->name);
+    int rc = note_given(cli, row, where.text, &value, err);
     if (rc < 0)
         return rc;
     const struct hold_option one[2] = {*row, {0}};
-    return hold_options_set_text(one, target, row->name, value, where, err);
+    return hold_options_set_text(one, target, row->name, value, where.text, err);
 }
 
 /* One option at args[*i]; advances *i past its value. */
@@ -246,8 +249,6 @@ bool hold_cli_is_given(const struct hold_cli *cli, const char *name) {
 }
 
 void hold_cli_tell_idle(struct hold_cli *cli, const char *name, const char *beside) {
-    char shown[NAME_TEXT];
-    snprintf(shown, sizeof shown, "%s", name);
-    replace(shown, '_', '-');
-    hold_log(&cli->ctx, HOLD_WARN, "options", "--%s: has no effect %s", shown, beside);
+    hold_log(&cli->ctx, HOLD_WARN, "options", "%s: has no effect %s", hold_cli_flag(name).text,
+             beside);
 }

@@ -79,6 +79,11 @@ extern const struct hold_command *const hold_commands[]; /* NULL-ended, sorted *
  * arguments are moved to the front of args and counted. */
 int hold_cli_parse(struct hold_cli *cli, void *options, int n, char **args, int *n_left,
                    struct hold_error *err);
+/* An option as it is typed: "--lora-r" of "lora_r". */
+struct hold_flag {
+    char text[128];
+};
+struct hold_flag hold_cli_flag(const char *name);
 /* Whether the option, by its name with underscores, stands on the command line. */
 bool hold_cli_is_given(const struct hold_cli *cli, const char *name);
 /* Warns that an option does nothing beside (or without) others. */

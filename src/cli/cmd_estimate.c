@@ -125,17 +125,11 @@ static int only_recipe(const struct hold_cli *cli, struct hold_error *err) {
     for (size_t i = 0; i < cli->given.n; i++) {
         const char *name = cli->given.row[i]->name;
         bool common = hold_options_find(hold_common_options, name) != NULL;
-        char shown[64];
-        size_t n = 0;
-        if (common || strcmp(name, "measured_steps") == 0)
-            continue;
-        for (; name[n] != '\0' && n + 1 < sizeof shown; n++)
-            shown[n] = name[n] == '_' ? '-' : name[n];
-        shown[n] = '\0';
-        return hold_fail(err, HOLD_EUSAGE,
-                         "--%s: has no effect on a recipe; set it in the recipe, or behind it as "
-                         "key=value",
-                         shown);
+        if (!common && strcmp(name, "measured_steps") != 0)
+            return hold_fail(err, HOLD_EUSAGE,
+                             "%s: has no effect on a recipe; set it in the recipe, or behind it as "
+                             "key=value",
+                             hold_cli_flag(name).text);
     }
     return HOLD_OK;
 }

@@ -290,6 +290,13 @@ static char *metrics_of(const char *dir) {
     return result;
 }
 
+static void assert_same_metrics(void) {
+    char *expected = metrics_of("whole"), *found = metrics_of("cut");
+    assert_string_equal(found, expected);
+    free(expected);
+    free(found);
+}
+
 /* --- going on --- */
 
 static void go_on(bool walker, const char *tuning, const char *optim, double dropout,
@@ -311,10 +318,7 @@ static void go_on(bool walker, const char *tuning, const char *optim, double dro
     assert_int_equal(cut.result.tokens, whole.result.tokens);
     assert_true(cut.result.first_loss == whole.result.first_loss);
     assert_true(same(&whole, &cut));
-    char *expected = metrics_of("whole"), *found = metrics_of("cut");
-    assert_string_equal(found, expected);
-    free(expected);
-    free(found);
+    assert_same_metrics();
     trial_close(&whole);
     trial_close(&cut);
 }
@@ -395,10 +399,7 @@ static void test_stopped_looking(void **state) {
         assert_int_equal(cut.result.evaluations, STEPS);
         assert_int_equal(cut.result.best_step, whole.result.best_step);
         assert_true(cut.result.is_best && cut.result.last_loss == whole.result.last_loss);
-        char *expected = metrics_of("whole"), *found = metrics_of("cut");
-        assert_string_equal(found, expected);
-        free(expected);
-        free(found);
+        assert_same_metrics();
         trial_close(&whole);
         trial_close(&cut);
         leave(state);
